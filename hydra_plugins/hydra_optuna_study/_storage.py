@@ -1,0 +1,174 @@
+"""Where a study lives: a journal file, SQLite, or PostgreSQL; and the one lock that its workers share."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+
+from hydra_plugins.hydra_optuna_study._refusal import refuse
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+HEARTBEAT_SECONDS = 5  # how often a running trial signs on in a database server
+GRACE_SECONDS = 30  # silence after which another machine takes its worker for dead
+
+
+@dataclass(frozen=True)
+class Place:
+    """A storage by name; plain text, so that it travels to workers."""
+
+    name: str  # an absolute path of a journal file, or a database URL
+
+    @property
+    def is_server(self) -> bool:
+        """Whether several machines may share it."""
+        return self.name.startswith("postgresql")
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it can hand one queued trial to two workers."""
+        return self.name.startswith("sqlite")
+
+    @property
+    def public(self) -> str:
+        """The name without a password."""
+        if "://" not in self.name:
+            return self.name
+        from sqlalchemy import make_url
+
+        return make_url(self.name).render_as_string(hide_password=True)
+
+    @property
+    def file(self) -> Path | None:
+        """The file of a journal or SQLite study."""
+        if self.is_server:
+            return None
+        return Path(self.name.removeprefix("sqlite:///"))
+
+    def open(self, on_stale: Callable[[optuna.Study, Any], None] | None = None) -> BaseStorage:
+        """Connect; `on_stale` is told of trials that the heartbeat gave up."""
+        if not self.is_server and not self.is_sqlite:
+            return JournalStorage(JournalFileBackend(self.name, lock_obj=KernelLock(self.name)))
+        settings: dict[str, Any] = {"engine_kwargs": {"pool_pre_ping": True}}
+        if self.is_server:
+            settings["heartbeat_interval"] = HEARTBEAT_SECONDS
+            settings["grace_period"] = GRACE_SECONDS
+            settings["heartbeat_stale_trial_callback"] = on_stale
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat
+            return optuna.storages.RDBStorage(self.name, **settings)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held by one process at a time, over all machines of the study; never nest it.
+
+        The kernel or the server releases it when its holder dies.
+        """
+        file = self.file
+        if file is None:
+            from sqlalchemy import text
+
+            key = zlib.crc32(b"hydra_optuna_study")
+            with _engine(self.name).connect() as connection:
+                connection.execute(text(f"SELECT pg_advisory_lock({key})"))
+                try:
+                    yield
+                finally:
+                    connection.execute(text(f"SELECT pg_advisory_unlock({key})"))
+            return
+        lock = KernelLock(f"{file}.claim", heal=False)
+        lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+class KernelLock(BaseJournalFileLock):
+    """A lock that dies with its holder; Optuna's own outlives a killed process by 30 s.
+
+    It also takes away the torn last line that a full disk or a kill can leave in a journal: the
+    next line would otherwise be glued to it, and the file could never be read again.
+    """
+
+    def __init__(self, path: str, heal: bool = True) -> None:
+        self.path, self.heal = path, heal
+        self.handle = -1
+
+    def acquire(self) -> bool:
+        import fcntl  # not on Windows, where only the database storages work
+
+        self.handle = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(self.handle, fcntl.LOCK_EX)
+        if self.heal:
+            _cut_torn_line(self.path)
+        return True
+
+    def release(self) -> None:
+        os.close(self.handle)
+
+
+def _cut_torn_line(path: str) -> None:
+    with open(path, "rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        if not size:
+            return
+        file.seek(size - 1)
+        if file.read(1) == b"\n":
+            return
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+@lru_cache(maxsize=4)
+def _engine(url: str) -> Engine:
+    from sqlalchemy import create_engine
+
+    return create_engine(url, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
+
+
+def find_place(storage: str | None, folder: Path) -> Place:
+    """What `hydra.sweeper.storage` names; null is a journal file in the sweep's `folder`.
+
+    Raises: SystemExit(2) after one sentence if it is not a storage, or cannot be reached.
+    """
+    if storage is None:
+        return Place(str(folder / "study.journal"))
+    if "://" not in storage:
+        return Place(os.path.abspath(storage))
+    if storage.startswith("sqlite:///"):
+        return Place(f"sqlite:///{os.path.abspath(storage.removeprefix('sqlite:///'))}")
+    if not storage.startswith("postgresql"):
+        scheme = storage.split("://")[0]
+        refuse(
+            "hydra.sweeper.storage: a path of a journal file, sqlite:///FILE or postgresql://... "
+            f"must be given, got {scheme}://..."
+        )
+    place = Place(storage)
+    _check_server(place)
+    return place
+
+
+def _check_server(place: Place) -> None:
+    """Refuse a server that cannot be reached, or whose driver is not installed."""
+    try:
+        with _engine(place.name).connect():
+            pass
+    except ModuleNotFoundError as error:
+        refuse(f"hydra.sweeper.storage: {error}; pip install 'psycopg[binary]', and use postgresql+psycopg://")
+    except Exception as error:  # whatever the driver raises means one thing: no connection
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        refuse(f"hydra.sweeper.storage: cannot reach {place.public}: {reason}")

@@ -1,0 +1,68 @@
+"""The one module of this plugin that Hydra scans at start-up: its config node and its class, no heavy import."""
+
+# No postponed annotations here: Hydra 1.3 executes this file before sys.modules knows it, and dataclasses would look there.
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class OptunaStudyConf:
+    """`hydra/sweeper=optuna_study`; every key is read by `_plan.py`, which checks it."""
+
+    _target_: str = "hydra_plugins.hydra_optuna_study.optuna_study.OptunaStudySweeper"
+    _recursive_: bool = False  # sampler, pruner and observer arrive as nodes on Hydra 1.3 as on 1.4
+    study_name: str = "study"
+    n_trials: int | None = 20  # finished trials the study is to have in all; null: the whole grid
+    workers: Any = "auto"  # an int, or auto: one a core
+    storage: str | None = None  # null: study.journal in hydra.sweep.dir; a path; postgresql://, sqlite:///
+    direction: Any = "minimize"  # or maximize; a list for several objectives
+    metric: Any = None  # key of the mapping that the task returns; null: it returns the number itself
+    sampler: Any = None  # a `_target_` node; null: Optuna's default
+    pruner: Any = None  # a `_target_` node; null: no pruning
+    params: dict[str, Any] = field(default_factory=dict)  # dotted key: Hydra sweep, or a plain value
+    conditions: dict[str, str] = field(default_factory=dict)  # dotted key: "other.key > 2"
+    max_failure_rate: float = 1.0  # of the finished trials; past it the study stops
+    max_retries: int = 2  # times that a trial whose worker died is tried again
+    seed: int | None = None  # worker k samples with seed + k; null: drawn once a study
+    observer: Any = None  # a `_target_` node of an `_observer.Observer`
+
+
+class OptunaStudySweeper(Sweeper):
+    """Runs W workers through the configured launcher, each a loop of trials on one shared study."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
+        self.task_function: TaskFunction | None = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.config = config
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run, resume or join the study; returns it. `arguments`: overrides of the command line."""
+        from hydra_plugins.hydra_optuna_study._controller import sweep  # optuna takes half a second
+
+        assert self.config is not None and self.hydra_context is not None
+        assert self.task_function is not None
+        return sweep(
+            self.settings, arguments, self.config, self.hydra_context, self.task_function
+        )
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="optuna_study",
+    node=OptunaStudyConf,
+    provider="hydra_optuna_study",
+)

@@ -1,0 +1,21 @@
+"""The door: `python -m mnist_study`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from mnist_study.config import CONF
+from mnist_study.job import job
+
+
+# Hydra 1.3 warns where version_base is missing, 1.4 where it is given.
+VERSION_BASE = {"version_base": None} if hydra.__version__ < "1.4" else {}
+
+
+@hydra.main(**VERSION_BASE, config_path=str(CONF), config_name="config")
+def main(config: DictConfig) -> dict[str, float]:
+    """Run what the command line composes."""
+    return job(config)
+
+
+if __name__ == "__main__":
+    main()

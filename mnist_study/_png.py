@@ -1,0 +1,154 @@
+"""Trees of PNG files, `Train/<label>/*.png` and `Test/<label>/*.png`: listed, read, written."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_study._table import Table
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_LINE_EVERY = 10_000  # files between two lines of progress where there is no terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The files of a tree, images not yet read."""
+
+    training: list[tuple[str, int]]  # (path, label), sorted by file name, then label
+    test: list[tuple[str, int]]
+    version: str  # changes with any file's path, size or time
+
+
+def scan(root: Path) -> Tree:
+    """List the files in `root`, about 5 us each.
+
+    Raises: FileNotFoundError or ValueError naming the folder that is missing, empty or misnamed.
+    """
+    classes = {name: _classes(root / name) for name in ("Train", "Test")}
+    if classes["Train"] != classes["Test"]:
+        facts = f"{classes['Train']} class folders as in Train, has {classes['Test']}"
+        raise ValueError(f"{root / 'Test'}: must hold {facts}")
+    stats = [
+        sorted(file for label in range(count) for file in _scan_class(root / name, label))
+        for name, count in classes.items()
+    ]
+    training, test = ([(path, label) for _, _, label, path, *_ in part] for part in stats)
+    return Tree(training, test, hashlib.sha256(repr(stats).encode()).hexdigest())
+
+
+def _classes(part: Path) -> int:
+    """The number of class folders in `part`, which must be named 0, 1, 2, ..."""
+    if not part.is_dir():
+        raise FileNotFoundError(f"root must hold the folders Train and Test, {part} is missing")
+    names = {e.name for e in os.scandir(part) if e.is_dir() and not e.name.startswith(".")}
+    if not names:
+        raise ValueError(f"{part}: must hold a folder for each class, has none")
+    if stray := sorted(names - {str(label) for label in range(len(names))}):
+        facts = f"0 to {len(names) - 1}, as there are {len(names)}, has {stray[0]!r}"
+        raise ValueError(f"{part}: class folders must be named {facts}")
+    return len(names)
+
+
+def _scan_class(part: Path, label: int) -> list[tuple[int, str, int, str, int, int, int]]:
+    """The files of one class with what tells that one has changed; they sort 2.png, 10.png."""
+    folder, files = str(part / str(label)), []
+    for entry in os.scandir(folder):
+        name = entry.name
+        if name.lower().endswith(".png") and not name.startswith("."):
+            stat = entry.stat()  # ctime betrays a file that was replaced and its old time kept
+            version = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+            files.append((len(name), name, label, entry.path, *version))
+    if not files:
+        raise ValueError(f"{folder}: a class folder must hold *.png files, has none")
+    return files
+
+
+def read(tree: Tree) -> Table:
+    """Decode every file of `tree` with imageio; the first one gives the size of all.
+
+    Raises: ValueError naming the file that is unreadable, of another kind or of another size.
+    """
+    files = tree.training + tree.test
+    first = files[0][0]
+    shape = height, width = _read_grey(first).shape
+    table = Table.blank((len(files), height, width), training=len(tree.training), validation=0)
+    for row, (path, label) in enumerate(_progress(files, "reading PNG files")):
+        image = _read_grey(path)
+        if image.shape != shape:
+            facts = f"{height} x {width} as in {first}, has {image.shape[0]} x {image.shape[1]}"
+            raise ValueError(f"{path}: must have {facts} pixels")
+        table.images[row], table.labels[row] = image, label
+    return table.sealed()
+
+
+def _read_grey(path: str) -> NDArray[np.uint8]:
+    """One image, (height, width): colour becomes luminance (ITU-R BT.601), full alpha goes."""
+    import imageio.v3 as iio
+
+    try:
+        image = np.asarray(iio.imread(path, plugin="pillow"))
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
+        raise ValueError(f"{path}: must be a PNG image, cannot be read ({error})") from error
+    if image.dtype == np.bool_:  # a 1-bit PNG
+        image = image.astype(np.uint8) * np.uint8(255)
+    channels = image.shape[2] if image.ndim == 3 else 1
+    transparent = channels in (2, 4) and (image[..., -1] < 255).any()
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels > 4 or transparent:
+        facts = f"{image.dtype} of shape {image.shape}" + " with transparency" * bool(transparent)
+        raise ValueError(f"{path}: must be an opaque 8-bit grey or colour image, holds {facts}")
+    if image.ndim == 2:
+        return image
+    if channels < 3:
+        return image[..., 0]
+    luminance = image[..., :3] @ np.array([19595, 38470, 7471])  # of 65536: equal channels stay
+    grey: NDArray[np.uint8] = ((luminance + 32768) >> 16).astype(np.uint8)
+    return grey
+
+
+def write(root: Path, table: Table) -> None:
+    """Write `table` as a tree; file names are row numbers, so `scan` gives the order back.
+
+    The tree appears whole or not at all. Raises: FileExistsError unless `root` is new or empty.
+    """
+    import imageio.v3 as iio
+
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise FileExistsError(f"ROOT must be a new or empty folder, got {root}")
+    labels = table.labels.tolist()
+    rows = [("Train", row) for row in range(table.training)]
+    rows += [("Test", row) for row in range(len(labels) - table.training)]
+    scratch = root.with_name(f".{root.name}.{os.getpid()}.part")
+    try:
+        for part, label in {(p, labels[k]) for k, (p, _) in enumerate(rows)}:
+            (scratch / part / str(label)).mkdir(parents=True)
+        for k, (part, row) in enumerate(_progress(rows, "writing PNG files")):
+            iio.imwrite(scratch / part / str(labels[k]) / f"{row:05}.png", table.images[k])
+        scratch.replace(root)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _progress(items: Sequence[T], doing: str) -> Iterator[T]:
+    """Pass `items` on: with a bar on a terminal, with a line now and then elsewhere."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(items, doing, unit=" files")
+        return
+    for count, item in enumerate(items, 1):
+        yield item
+        if count % _LINE_EVERY == 0 or count == len(items):
+            log.info("%s: %s of %s", doing, f"{count:,}", f"{len(items):,}")

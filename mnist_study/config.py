@@ -1,0 +1,170 @@
+"""The composed configuration, checked at the door: types, bounds, one sentence for a mistake."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+_PACKAGE = Path(__file__).parent
+# `conf` lies inside the package in a wheel and beside it in a checkout.
+CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
+
+
+class ConfigError(Exception):
+    """A user's mistake; the text is one sentence that names the key or the file."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Section `training`; conf/config.yaml explains each key."""
+
+    epochs: int
+    batch_size: Union[int, str]  # noqa: UP007 - omegaconf 2.3 reads unions in this spelling
+    sampling: str
+    eval_every: Union[int, str]  # noqa: UP007
+    test: str
+    gradient: str
+    dtype: str
+    seed: int
+    threads: Union[int, str]  # noqa: UP007
+
+    def __post_init__(self) -> None:
+        _at_least(1, epochs=self.epochs)
+        _at_least(0, seed=self.seed)
+        _count_or("all", batch_size=self.batch_size)
+        _count_or("epoch", eval_every=self.eval_every)
+        _count_or("auto", threads=self.threads)
+        _one_of(("shuffle", "replacement"), sampling=self.sampling)
+        _one_of(("end", "curve", "never"), test=self.test)
+        _one_of(("exact", "report"), gradient=self.gradient)
+        _one_of(("float32", "float64"), dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Section `tracking`."""
+
+    backend: str
+    uri: str | None
+    experiment: str
+    run_name: str | None
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _one_of(("mlflow", "none"), backend=self.backend)
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Section `study`."""
+
+    champion_seeds: int
+
+    def __post_init__(self) -> None:
+        _at_least(0, champion_seeds=self.champion_seeds)
+
+
+Section = TypeVar("Section", TrainingConfig, TrackingConfig, StudyConfig)
+
+
+def section(config: DictConfig, schema: type[Section]) -> Section:
+    """The section of `config` that `schema` describes, as a checked frozen value.
+
+    Raises: ConfigError that names the key.
+    """
+    name = schema.__name__.removesuffix("Config").lower()
+    try:
+        return cast(Section, OmegaConf.to_object(OmegaConf.merge(schema, config[name])))
+    except OmegaConfBaseException as error:
+        key = f"{name}.{error.full_key}" if error.full_key else name
+        raise ConfigError(f"{key}: {str(error.msg).splitlines()[0]}") from error
+    except ValueError as error:
+        raise ConfigError(f"{name}.{error}") from error
+
+
+def build(config: DictConfig, group: str, *args: object, **given: object) -> Any:
+    """Call the `_target_` of a config group with its keys, and with what only the run knows.
+
+    Raises: ConfigError that names the group's key: for a target that cannot be found, a value of
+        the wrong type, or whatever ValueError or OSError the target itself refuses it with.
+    """
+    node = config[group]
+    missing = sorted(key for key in node if OmegaConf.is_missing(node, key))
+    if missing:
+        raise ConfigError(f"{group}.{missing[0]} must be given, it has no default")
+    keys = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    name = keys.pop("_target_")
+    keys.pop("_partial_", None)
+    try:
+        target = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{group}._target_ must name what can be imported, got {name}") from error
+    _check_types(group, target, keys)
+    try:
+        inspect.signature(target).bind(*args, **keys, **given)
+    except TypeError as error:
+        raise ConfigError(f"{group}: {name}: {error}") from error
+    try:
+        return target(*args, **keys, **given)
+    except (ValueError, OSError) as error:
+        raise ConfigError(in_group(group, str(error), keys)) from error
+
+
+def in_group(group: str, message: str, keys: Mapping[str, object]) -> str:
+    """Name the full key: "lr > 0 must hold" is about `optimizer.lr` if the group has that key."""
+    words = message.split()
+    keyed = next((word for word in words[:3] if word.rstrip(":") in keys), None)
+    if keyed is None:
+        return f"{group}: {message}"
+    return message.replace(keyed, f"{group}.{keyed}", 1)
+
+
+def _check_types(group: str, target: Callable[..., Any], keys: Mapping[str, Any]) -> None:
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    for name, value in keys.items():
+        if name in hints and not _accepts(value, hints[name]):
+            expected = getattr(hints[name], "__name__", None) or str(hints[name])
+            raise ConfigError(f"{group}.{name} must be of type {expected}, got {value!r}")
+
+
+def _accepts(value: object, hint: Any) -> bool:
+    """Whether a plain config value fits a type hint; what YAML cannot express passes."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_accepts(value, option) for option in get_args(hint))
+    if origin is Literal:
+        return isinstance(value, str)  # which names there are, the target itself says
+    if origin is Sequence or origin is list:
+        return isinstance(value, list) and all(_accepts(v, get_args(hint)[0]) for v in value)
+    if isinstance(value, bool) and hint in (int, float):
+        return False
+    if hint is float:
+        return isinstance(value, int | float)
+    return isinstance(value, hint) if hint in (int, str, bool, types.NoneType) else True
+
+
+def _at_least(bound: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < bound:
+            raise ValueError(f"{name} >= {bound} must hold, got {name}={value}")
+
+
+def _count_or(word: str, **values: int | str) -> None:
+    for name, value in values.items():
+        if value == word or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+            continue
+        raise ValueError(f"{name} must be an integer >= 1 or `{word}`, got {name}={value}")
+
+
+def _one_of(choices: tuple[str, ...], **values: str) -> None:
+    for name, value in values.items():
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {name}={value}")

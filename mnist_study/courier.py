@@ -1,0 +1,64 @@
+"""A thread that carries a run's records away while the run goes on, and never stands in its way."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from mnist_study.spool import Spool
+
+INTERVAL = 2.0  # seconds between two portions: a run that is watched moves
+RETRY = 3.0  # seconds before another try
+PATIENCE = 10.0  # seconds without progress after which the end of a run waits no longer
+START_PATIENCE = 90.0  # the same while the first portion is under way: imports, a new database
+
+_log = logging.getLogger(__name__)
+
+
+class Courier(threading.Thread):
+    """Delivers the records of one spool, some every few seconds, the rest at the end."""
+
+    def __init__(self, spool: Spool, deliver: Callable[[Spool], None]) -> None:
+        """`deliver` sends what is waiting and marks what has arrived; it raises if it cannot."""
+        super().__init__(name=f"courier of {spool.folder}", daemon=True)
+        self._spool, self._deliver = spool, deliver
+        self._wake, self._over = threading.Event(), threading.Event()
+        self._given_up = False
+        self.trouble: Exception | None = None  # why the last try failed
+        self.tried = False
+
+    def run(self) -> None:
+        """Deliver until the run is over and everything has arrived."""
+        while not self._given_up:
+            last = self._over.is_set()
+            try:
+                self._deliver(self._spool)
+                self.trouble = None
+            except Exception as error:  # noqa: BLE001 - whatever the store says, the training goes on
+                if self.trouble is None:
+                    _log.info("tracking waits: %s", error)
+                self.trouble = error
+            self.tried = True
+            if last and self.trouble is None:
+                break
+            if not (self._over.is_set() and self.trouble is None):
+                self._wake.wait(INTERVAL if self.trouble is None else RETRY)
+                self._wake.clear()
+        self._spool.close()
+
+    def finish(self) -> bool:
+        """Deliver the rest; False if it could not be, after a bounded time."""
+        self._over.set()
+        self._wake.set()
+        progress, left = time.monotonic(), len(self._spool.waiting)
+        while self.is_alive():
+            self.join(0.05)
+            if len(self._spool.waiting) != left:
+                progress, left = time.monotonic(), len(self._spool.waiting)
+            if time.monotonic() - progress > (PATIENCE if self.tried else START_PATIENCE):
+                self._given_up = True
+                self._wake.set()
+                return False
+        return self.trouble is None

@@ -1,0 +1,143 @@
+"""Optimizers: each is given a gradient and a rate, and moves one flat parameter vector in place.
+
+`lr` is the base rate that a schedule scales; `step` is told the rate of the moment. A step may
+overwrite the gradient: it is the cheapest scratch there is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+
+from mnist_study.layers import Array
+
+
+class Optimizer(Protocol):
+    """What the trainer needs; any class with this shape can be named by `optimizer._target_`."""
+
+    lr: float  # the base learning rate
+
+    def step(self, gradient: Array, lr: float) -> None:
+        """Move the parameters once; `gradient` (parameters,) may be overwritten."""
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name} > 0 must hold, got {name}={value}")
+
+
+def _below_one(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} in [0, 1) must hold, got {name}={value}")
+
+
+class Sgd:
+    """Plain gradient descent: p -= lr g."""
+
+    def __init__(self, parameters: Array, *, lr: float) -> None:
+        _positive(lr=lr)
+        self.parameters, self.lr = parameters, lr
+
+    def step(self, gradient: Array, lr: float) -> None:
+        """Bishop, PRML (2006), eq. 5.41."""
+        gradient *= lr
+        self.parameters -= gradient
+
+
+class Momentum:
+    """Gradient descent with a heavy ball: v = momentum v + g, p -= lr v."""
+
+    def __init__(self, parameters: Array, *, lr: float, momentum: float) -> None:
+        _positive(lr=lr)
+        _below_one(momentum=momentum)
+        self.parameters, self.lr, self.momentum = parameters, lr, momentum
+        self.velocity = np.zeros_like(parameters)
+
+    def step(self, gradient: Array, lr: float) -> None:
+        """Polyak (1964), in the form of Sutskever et al. (2013), eqs. 1-2, rate taken out of v."""
+        self.velocity *= self.momentum
+        self.velocity += gradient
+        np.multiply(self.velocity, lr, out=gradient)
+        self.parameters -= gradient
+
+
+class Nesterov(Momentum):
+    """Nesterov's momentum: v = momentum v + g, p -= lr (g + momentum v)."""
+
+    def __init__(self, parameters: Array, *, lr: float, momentum: float) -> None:
+        super().__init__(parameters, lr=lr, momentum=momentum)
+        self._ahead = np.empty_like(parameters)
+
+    def step(self, gradient: Array, lr: float) -> None:
+        """Sutskever et al. (2013), eqs. 3-4, at the point ahead (Bengio et al. 2013, eq. 7)."""
+        self.velocity *= self.momentum
+        self.velocity += gradient
+        np.multiply(self.velocity, self.momentum, out=self._ahead)
+        gradient += self._ahead
+        gradient *= lr
+        self.parameters -= gradient
+
+
+class Adam:
+    """Adam: a rate of its own for each parameter, from running means of g and g²."""
+
+    def __init__(
+        self, parameters: Array, *, lr: float, beta1: float, beta2: float, eps: float
+    ) -> None:
+        _positive(lr=lr, eps=eps)
+        _below_one(beta1=beta1, beta2=beta2)
+        self.parameters, self.lr = parameters, lr
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        self.steps = 0
+        self.mean = np.zeros_like(parameters)
+        self.square = np.zeros_like(parameters)
+        self._scratch = np.empty_like(parameters)
+
+    def step(self, gradient: Array, lr: float) -> None:
+        """Kingma & Ba (2015), algorithm 1, with the bias corrections folded into two scalars.
+
+        lr (m / c1) / (sqrt(s / c2) + eps) = (lr sqrt(c2) / c1) m / (sqrt(s) + eps sqrt(c2))
+        """
+        self.steps += 1
+        mean_bias, square_bias = 1 - self.beta1**self.steps, 1 - self.beta2**self.steps
+        scratch = self._scratch
+        np.multiply(gradient, gradient, out=scratch)
+        scratch *= 1 - self.beta2
+        self.square *= self.beta2
+        self.square += scratch  # s = beta2 s + (1 - beta2) g²
+        gradient *= 1 - self.beta1
+        self.mean *= self.beta1
+        self.mean += gradient  # m = beta1 m + (1 - beta1) g
+        np.sqrt(self.square, out=scratch)
+        scratch += self.eps * math.sqrt(square_bias)
+        np.divide(self.mean, scratch, out=scratch)
+        scratch *= lr * math.sqrt(square_bias) / mean_bias
+        self.parameters -= scratch
+
+
+class AdamW(Adam):
+    """Adam with weight decay beside the gradient, not in it: p -= lr weight_decay p as well."""
+
+    def __init__(
+        self,
+        parameters: Array,
+        *,
+        lr: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+    ) -> None:
+        super().__init__(parameters, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+        if not weight_decay >= 0:
+            raise ValueError(f"weight_decay >= 0 must hold, got weight_decay={weight_decay}")
+        self.weight_decay = weight_decay
+
+    def step(self, gradient: Array, lr: float) -> None:
+        """Loshchilov & Hutter (2019), algorithm 2; biases decay too, as they do there."""
+        self.parameters *= 1 - lr * self.weight_decay
+        super().step(gradient, lr)

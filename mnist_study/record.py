@@ -1,0 +1,131 @@
+"""What is known of a run before its first step, and the words in which the store is told."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_study.config import TrackingConfig
+from mnist_study.data import Dataset, Split
+from mnist_study.figures import WEIGHT_LIMIT
+from mnist_study.network import Network
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known of a run before its first step."""
+
+    folder: Path  # the run's own; `tracking` in it will hold the records
+    config_yaml: str  # the composed configuration
+    params: Mapping[str, object]  # the same, flat, under dotted names
+    tags: Mapping[str, str]
+    dataset: Dataset
+    network: Network
+    curves_per_epoch: bool  # training.eval_every is `epoch`: an epoch's scores are the curves
+    parent_run_id: str | None = None
+
+
+def run_name(record: RunRecord) -> str:
+    """A name that tells the network, the optimizer and its rate: "784-100-10 momentum 0.05"."""
+    weights = record.network.weights
+    sizes = "-".join(str(n) for n in [weights[0].shape[0], *(w.shape[1] for w in weights)])
+    optimizer = str(record.params.get("optimizer._target_", "")).rpartition(".")[2].lower()
+    return " ".join(
+        str(word) for word in (sizes, optimizer, record.params.get("optimizer.lr", "")) if word
+    )
+
+
+def without_passwords(text: str) -> str:
+    """Blank the password of every address in `text`."""
+    return re.sub(r"(://[^:/@\s]*):[^/@\s]+@", r"\1:***@", text)
+
+
+@functools.cache
+def git_tags() -> dict[str, str]:
+    """The commit that this code is from and whether it was changed since; {} outside a checkout."""
+
+    here = Path(__file__)
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here.parent), *words]  # nothing of it comes from outside
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)  # noqa: S603
+        return ran.stdout
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)  # an environment inside some other repository
+        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "-uno")
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    dirty = "true" if changes.strip() else "false"
+    return {"mlflow.source.git.commit": commit.strip(), "git.dirty": dirty}
+
+
+def header(record: RunRecord, settings: TrackingConfig, uri: str, token: str) -> dict[str, Any]:
+    """The first record of a run: everything that its MLflow run is created with."""
+    dataset = record.dataset
+    tags = git_tags() | {
+        "state": "running",
+        "weights.scale": f"sqrt(|w| / {WEIGHT_LIMIT:g}), red positive, blue negative, white 0",
+        "mlflow.note.content": description(record, {}),
+        "mlflow.source.name": "mnist_study",
+    }
+    return {
+        "uri": uri,
+        "experiment": settings.experiment,
+        "name": settings.run_name or run_name(record),
+        "token": token,
+        "time": now(),
+        "params": dict(_params(record.params)),
+        "tags": tags | dict(record.tags) | dict(settings.tags),
+        "parent": record.parent_run_id,
+        "dataset": {
+            "name": dataset.name,
+            "digest": dataset.digest,
+            "counts": {name: len(part.labels) for name, part in _splits(dataset).items()},
+            "image_shape": list(dataset.image_shape),
+        },
+    }
+
+
+def _params(params: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    for key, value in params.items():
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        yield key, without_passwords(text)
+    rate = params.get("optimizer.lr")
+    if isinstance(rate, int | float) and rate > 0:  # MLflow's axes are linear
+        yield "log10_lr", f"{math.log10(rate):.6g}"
+
+
+def description(record: RunRecord, final: Mapping[str, float]) -> str:
+    """The run in Markdown, for the top of its page."""
+    dataset = record.dataset
+    height, width = dataset.image_shape
+    shape = f"{height} x {width}, {dataset.classes} classes"
+    lines = [
+        f"**{run_name(record)}** on `{dataset.name}`: images of {shape}.",
+        "",
+        "| | images | loss | accuracy |",
+        "|---|---|---|---|",
+    ]
+    for split, part in _splits(dataset).items():
+        scores = [final.get(f"final/{split}_{quantity}") for quantity in ("loss", "accuracy")]
+        cells = ["" if score is None else f"{score:.4f}" for score in scores]
+        lines.append(f"| {split} | {len(part.labels):,} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def now() -> int:
+    """Milliseconds since 1970, MLflow's unit of time."""
+    return round(time.time() * 1000)
+
+
+def _splits(dataset: Dataset) -> dict[str, Split]:
+    return {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}

@@ -1,0 +1,173 @@
+"""What a run leaves behind: its events as records, its weights as images, its curves as figures."""
+
+from __future__ import annotations
+
+import io
+import math
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mnist_study.config import TrackingConfig
+from mnist_study.figures import (
+    Curve,
+    Rgb,
+    curve_figure,
+    weight_images,
+    weight_sheet,
+)
+from mnist_study.network import Network
+from mnist_study.record import RunRecord, description, header, now, without_passwords
+from mnist_study.spool import Spool
+from mnist_study.training import EpochEnded, Event, Finished, Score
+
+# Epochs after which the sheet is drawn: weights change most early, and an image costs 40 ms.
+SHEET_EPOCHS = frozenset(4**k for k in range(12))
+UNIT_IMAGES = 10  # units with an image of their own: MNIST's classes; of a hidden layer the first
+
+
+def metrics_of(event: Event, curves_per_epoch: bool) -> dict[str, float]:
+    """The event's numbers under their MLflow keys."""
+    if isinstance(event, Finished):
+        final = {f"final/{key.replace('/', '_')}": v for key, v in _flat(event.scores).items()}
+        times = (event.train_seconds, event.images_per_second)
+        return final | dict(zip(("time/train_seconds", "images_per_second"), times, strict=True))
+    if isinstance(event, EpochEnded) and not curves_per_epoch:
+        return {f"{key}_epoch": value for key, value in _flat(event.scores).items()}
+    return _flat(event.scores) | {"lr": event.lr}
+
+
+def _flat(scores: Mapping[str, Score]) -> dict[str, float]:
+    losses = {f"{split}/loss": score.loss for split, score in scores.items()}
+    return losses | {f"{split}/accuracy": score.accuracy for split, score in scores.items()}
+
+
+class Recorder:
+    """Turns one run into the records of a spool."""
+
+    def __init__(self, record: RunRecord, settings: TrackingConfig, uri: str) -> None:
+        """Write down what is known at the start, and the first weights."""
+        self.record = record
+        self._token = uuid.uuid4()  # marks the run in the store, whoever creates it there
+        self.spool = Spool.create(record.folder, header(record, settings, uri, self._token.hex))
+        self._curves: dict[str, Curve] = {}
+        self._final: dict[str, float] = {}
+        self._step = 0  # of the last event
+        self._sheet_step = -1  # of the last sheet of weights
+        self._sheet_files: dict[str, bytes] = {}
+        self._file("config.yaml", without_passwords(record.config_yaml).encode())
+        self._sheet()
+
+    def note(self, event: Event) -> None:
+        """Write an event down."""
+        self._step = event.step
+        metrics = metrics_of(event, self.record.curves_per_epoch)
+        # MLflow would store an infinity as 1.8e308, which ruins the scale of a chart.
+        metrics = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
+        if isinstance(event, Finished):
+            self._final = metrics
+            self._append("metrics", metrics, step=0)  # a metric at step 0 is drawn as a bar
+            return
+        for key, value in metrics.items():
+            self._curves.setdefault(key, Curve()).add(event.step, value)
+        self._append("metrics", metrics, step=event.step)
+        if isinstance(event, EpochEnded) and event.epoch in SHEET_EPOCHS:
+            self._sheet()
+
+    def picture(self) -> None:
+        """Write down the last weights and the figures."""
+        files = self._sheet()
+        self._image("weights/final/sheet", files, step=0)
+        self._file("weights.png", files[".png"])
+        weights, titles = self._first_layer()
+        kind = "unit" if titles is None else "class"
+        images = weight_images(weights[:, :UNIT_IMAGES], self.record.dataset.image_shape)
+        for unit, image in enumerate(images):
+            self._image(f"weights/final/{kind}_{unit}", _encoded(image), step=0)
+        self._file("weights.npz", _packed(self.record.network))
+        for quantity in ("loss", "accuracy"):
+            self._file(f"{quantity}.png", self._figure(quantity))
+
+    def end(self, status: str, tags: Mapping[str, str]) -> None:
+        """Write down how the run ended; then no more."""
+        note = {"mlflow.note.content": description(self.record, self._final)}
+        self._append("tags", note | dict(tags))
+        self._append("end", status)
+
+    def _first_layer(self) -> tuple[np.ndarray[Any, Any], list[str] | None]:
+        """The weights, (pixels, units), and the classes that they stand for if they do."""
+        weights = self.record.network.weights
+        softmax = len(weights) == 1
+        return weights[0], [str(c) for c in range(self.record.dataset.classes)] if softmax else None
+
+    def _sheet(self) -> dict[str, bytes]:
+        """A sheet of the weights as they are, also put under its step; encoded once a step."""
+        if self._sheet_step != self._step:
+            weights, titles = self._first_layer()
+            sheet = weight_sheet(weights, self.record.dataset.image_shape, titles)
+            self._sheet_step, self._sheet_files = self._step, _encoded(sheet)
+            self._image("weights/sheet", self._sheet_files, step=self._step)
+        return self._sheet_files
+
+    def _figure(self, quantity: str) -> bytes:
+        def split_curves(suffix: str) -> dict[str, Curve]:
+            ending = f"/{quantity}{suffix}"
+            return {
+                k.removesuffix(ending): c for k, c in self._curves.items() if k.endswith(ending)
+            }
+
+        head, tail = "final/", f"_{quantity}"
+        final = {
+            key[len(head) : -len(tail)]: value
+            for key, value in self._final.items()
+            if key.startswith(head) and key.endswith(tail)
+        }
+        drawn = io.BytesIO()
+        figure = curve_figure(quantity, split_curves(""), split_curves("_epoch"), final)
+        figure.savefig(drawn, format="png", pil_kwargs={"compress_level": 3})
+        return drawn.getvalue()
+
+    def _append(self, kind: str, value: object, **more: object) -> None:
+        self.spool.append({kind: value, **more, "time": now()})
+
+    def _file(self, name: str, content: bytes) -> None:
+        (self.spool.folder / name).write_bytes(content)
+        self._append("artifact", name)
+
+    def _image(self, key: str, files: Mapping[str, bytes], *, step: int) -> None:
+        """An image under a key, in the two files and with the names that MLflow's UI looks for.
+
+        MlflowClient.log_image would invent a name at each call; a name that is fixed here can be
+        sent twice and is there once. The second file is what the UI shows in its grid.
+        """
+        safe = key.replace("/", "~")
+        stem = f"images/{safe}+step+{step}+timestamp+{now()}+{self._token}"
+        names = {".png": f"{stem}.png", ".webp": f"{stem}+compressed.webp"}
+        for extension, name in names.items():
+            (self.spool.folder / name).write_bytes(files[extension])
+        self._append("image", key, files=list(names.values()))
+
+
+def _encoded(image: Rgb) -> dict[str, bytes]:
+    """The image as .png and .webp, both without loss."""
+    import imageio.v3 as iio
+
+    fast: dict[str, dict[str, Any]] = {
+        ".png": {"compress_level": 1},
+        ".webp": {"lossless": True, "quality": 0, "method": 0},
+    }
+    return {
+        extension: iio.imwrite("<bytes>", image, extension=extension, **options)
+        for extension, options in fast.items()
+    }
+
+
+def _packed(network: Network) -> bytes:
+    """All parameters as the arrays W1 b1 W2 b2 ... of a .npz file."""
+    layers = enumerate(zip(network.weights, network.biases, strict=True), 1)
+    arrays = {f"{name}{i}": a for i, pair in layers for name, a in zip("Wb", pair, strict=True)}
+    packed = io.BytesIO()
+    np.savez(packed, allow_pickle=False, **arrays)
+    return packed.getvalue()

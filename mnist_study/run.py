@@ -1,0 +1,107 @@
+"""The composition root of a run: one composed configuration in, its stream of events out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from omegaconf import DictConfig
+
+from mnist_study.config import ConfigError, TrainingConfig, build, section
+from mnist_study.data import Dataset, Split
+from mnist_study.network import Network
+from mnist_study.optimizers import Optimizer
+from mnist_study.schedules import Schedule
+from mnist_study.training import Event, Finished, Sampling, epoch_steps, evaluate, train
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything one training needs, built and checked; nothing has been computed yet."""
+
+    settings: TrainingConfig
+    dataset: Dataset
+    network: Network
+    optimizer: Optimizer
+    schedule: Schedule
+    batch_size: int  # images; `all` has become the size of the training set
+    rng: np.random.Generator  # draws the batches
+
+    @property
+    def eval_every(self) -> int | None:
+        """Iterations between two points of the curves; None: an epoch."""
+        return None if self.settings.eval_every == "epoch" else int(self.settings.eval_every)
+
+    @property
+    def layer_sizes(self) -> list[int]:
+        """Units from pixels to classes, [784, 100, 10]."""
+        weights = self.network.weights
+        return [weights[0].shape[0], *(weight.shape[1] for weight in weights)]
+
+    def events(self) -> Iterator[Event]:
+        """Train, then score every set that may be seen."""
+        settings, dataset = self.settings, self.dataset
+        watched = {"validation": dataset.validation} if len(dataset.validation.labels) else {}
+        if settings.test == "curve":
+            watched["test"] = dataset.test
+        started = time.perf_counter()
+        step = 0
+        for event in train(
+            self.network,
+            self.optimizer,
+            self.schedule,
+            dataset.train,
+            watched,
+            epochs=settings.epochs,
+            batch_size=self.batch_size,
+            sampling=cast(Sampling, settings.sampling),
+            eval_every=self.eval_every,
+            gradient=cast(Any, settings.gradient),
+            rng=self.rng,
+        ):
+            step = event.step
+            yield event
+        seconds = time.perf_counter() - started
+        final: dict[str, Split] = {"train": dataset.train, **watched}
+        if settings.test != "never":
+            final["test"] = dataset.test
+        images = settings.epochs * len(dataset.train.labels)
+        scores = {name: evaluate(self.network, split) for name, split in final.items()}
+        yield Finished(step, scores, seconds, images / seconds)
+
+
+def compose_run(config: DictConfig) -> Run:
+    """Build data, network, optimizer and schedule from the composed config.
+
+    Raises: ConfigError with one sentence for whatever a user can get wrong.
+    """
+    settings = section(config, TrainingConfig)
+    dataset: Dataset = build(config, "data")
+    images = len(dataset.train.labels)
+    batch_size = images if settings.batch_size == "all" else int(settings.batch_size)
+    if batch_size > images:
+        raise ConfigError(
+            "training.batch_size <= training images must hold, "
+            f"got training.batch_size={batch_size}, training images={images}"
+        )
+    # Two streams of one seed: a deeper network does not change the order of the batches.
+    init_rng, batch_rng = (
+        np.random.default_rng(child) for child in np.random.SeedSequence(settings.seed).spawn(2)
+    )
+    pixels = dataset.train.images.shape[1]
+    network = build(
+        config, "model", pixels, dataset.classes, rng=init_rng, dtype=np.dtype(settings.dtype)
+    )
+    steps = epoch_steps(images, batch_size, cast(Sampling, settings.sampling))
+    return Run(
+        settings=settings,
+        dataset=dataset,
+        network=network,
+        optimizer=build(config, "optimizer", network.parameters),
+        schedule=build(config, "schedule", total_steps=settings.epochs * steps, epoch_steps=steps),
+        batch_size=batch_size,
+        rng=batch_rng,
+    )

@@ -1,0 +1,120 @@
+"""A run's records on disk, before anything is sent: no server and no kill can lose them.
+
+A run's folder gets a folder `tracking`: `records.jsonl`, one JSON object a line, written as things
+happen, with the files that the lines name beside it; and `sent.json`, how much of it has arrived.
+Nothing here knows where records go.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FOLDER = "tracking"
+RECORDS = "records.jsonl"
+SENT = "sent.json"
+
+Record = Mapping[str, Any]  # one key says the kind: metrics, tags, image, artifact or end
+
+
+class Spool:
+    """The records of one run; the process that holds it has locked its file.
+
+    Records may be appended by one thread while another reads and marks them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open the records in `folder`, creating them if there are none.
+
+        Raises: BlockingIOError if a living process holds them; OSError if they cannot be opened.
+        """
+        self.folder = folder
+        self._file = (folder / RECORDS).open("a+b", buffering=0)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise
+        self._file.seek(0)
+        lines = self._file.read().splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n"):  # torn by a kill or a full disk
+            self._file.truncate(sum(map(len, lines[:-1])))
+            lines.pop()
+        self._records: list[Record] = [json.loads(line) for line in lines]
+        self._unwritten: list[bytes] = []  # what a full disk has not taken yet
+        state = self._read_state()
+        self.run_id: str | None = state.get("run_id")  # where the records go, once that is known
+        self.attempted = bool(state)  # an earlier attempt may have created the run unnoticed
+        self._sent: int = state.get("sent", 0)
+
+    @classmethod
+    def create(cls, run_folder: Path, header: Record) -> Spool:
+        """A new spool in `run_folder`; one that an earlier run left there is set aside."""
+        folder = run_folder / FOLDER
+        if folder.exists():
+            taken = len(list(run_folder.glob(f"{FOLDER}.*")))
+            folder.rename(run_folder / f"{FOLDER}.{taken + 1}")
+        (folder / "images").mkdir(parents=True)
+        spool = cls(folder)
+        spool.append(header)
+        return spool
+
+    @property
+    def header(self) -> Record:
+        """The first record: what was known of the run before its first step."""
+        return self._records[0]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last record says how the run ended."""
+        return "end" in self._records[-1]
+
+    @property
+    def waiting(self) -> list[Record]:
+        """The records after the header that have not arrived yet, oldest first."""
+        return self._records[1 + self._sent :]
+
+    def append(self, record: Record) -> None:
+        """Write a record down; one that a full disk refuses is kept and tried again."""
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        self._records.append(record)
+        self._unwritten.append(line)
+        data, end = b"".join(self._unwritten), self._file.seek(0, os.SEEK_END)
+        try:
+            written = self._file.write(data) == len(data)
+        except OSError:
+            written = False
+        if written:
+            self._unwritten.clear()
+        else:
+            self._file.truncate(end)  # never half a line
+
+    def mark(self, run_id: str | None, arrived: int = 0) -> None:
+        """Remember where the records go, and that `arrived` more of them are there."""
+        self.run_id, self._sent, self.attempted = run_id, self._sent + arrived, True
+        state = {"run_id": run_id, "sent": self._sent}
+        partial = self.folder / f"{SENT}.partial"
+        try:
+            partial.write_text(json.dumps(state))
+            partial.replace(self.folder / SENT)
+        except OSError:  # a full disk: at worst a portion is sent again, which changes nothing
+            pass
+
+    def close(self) -> None:
+        """Let another process have the records."""
+        self._file.close()
+
+    def _read_state(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads((self.folder / SENT).read_text()))
+        except FileNotFoundError:
+            return {}
+
+
+def spools(folder: Path) -> list[Path]:
+    """The folders of records in and below `folder`: of a run, or of all runs of a study."""
+    return sorted(path.parent for path in folder.rglob(RECORDS))

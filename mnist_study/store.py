@@ -1,0 +1,118 @@
+"""The address of the tracking store: made absolute, and refused early where it cannot work."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mnist_study.record import without_passwords
+
+_SQLITE = "sqlite:///"
+_DATABASES = ("postgresql", "mysql", "mssql")
+_log = logging.getLogger(__name__)
+
+
+def store_uri(uri: str | None) -> str:
+    """`uri`, or $MLFLOW_TRACKING_URI, or mlflow.db in the working directory; absolute."""
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
+    path = database_path(uri)
+    return uri if path is None else f"{_SQLITE}{path}"
+
+
+def database_path(uri: str) -> Path | None:
+    """The file of a SQLite address, absolute; None for any other."""
+    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
+
+
+def check_store(uri: str) -> None:
+    """Refuse an address that can never work; nothing is created and MLflow is not needed.
+
+    A server that does not answer is only warned of: it may be starting, and records can wait.
+
+    Raises: ValueError, one sentence that begins with `uri`.
+    """
+    shown = without_passwords(uri)
+    scheme = uri.partition("://")[0].partition("+")[0]
+    if scheme == "sqlite":
+        _check_database(uri)
+    elif scheme in ("http", "https"):
+        _check_server(uri)
+    elif scheme not in _DATABASES or "://" not in uri:
+        forms = "sqlite:///FILE, http(s)://SERVER or postgresql://..."
+        raise ValueError(f"uri must be {forms} (MLflow takes no folders any more), got {shown}")
+
+
+def _check_database(uri: str) -> None:
+    path = database_path(uri)
+    if path is None or path.name in ("", ":memory:"):
+        raise ValueError(f"uri must name a file, sqlite:///FILE, got {uri}")
+    if not path.parent.is_dir():
+        raise ValueError(
+            f"uri must lie in a folder that exists, got {uri}: no folder {path.parent}"
+        )
+    if path.is_dir():
+        raise ValueError(f"uri must name a file, got {uri}, a folder")
+    for place in (path.parent, path):  # SQLite writes its own journal beside the database
+        if place.exists() and not os.access(place, os.W_OK):
+            raise ValueError(f"uri must be writable, got {uri}: no permission to write {place}")
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(16) != b"SQLite format 3\0":
+                raise ValueError(
+                    f"uri must name an SQLite database, {path} is another kind of file"
+                )
+
+
+def _check_server(uri: str) -> None:
+    try:
+        address = urlsplit(uri)
+        port = address.port or (443 if address.scheme == "https" else 80)
+    except ValueError as error:
+        raise ValueError(
+            f"uri must be http(s)://HOST[:PORT], got {without_passwords(uri)}: {error}"
+        ) from None
+    if not address.hostname:
+        raise ValueError(f"uri must be http(s)://HOST[:PORT], got {uri}")
+    try:
+        socket.create_connection((address.hostname, port), timeout=1).close()
+    except OSError as error:
+        why = error.strerror or str(error)
+        _log.warning(
+            "%s does not answer (%s): the run starts, and is kept in its folder until it does",
+            without_passwords(uri),
+            why,
+        )
+
+
+@contextmanager
+def first_use(uri: str) -> Iterator[None]:
+    """One process at a time may create the database and an experiment in it.
+
+    MLflow's own creation of tables breaks when two processes start at once. A server needs no lock.
+    """
+    path = database_path(uri)
+    if path is None:
+        yield
+        return
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def how_to_open(uri: str, experiment: str | None, run_id: str | None) -> str:
+    """How a person sees the run: the command where one is needed, and the page."""
+    path = database_path(uri)
+    page = f"/#/experiments/{experiment}/runs/{run_id}" if experiment and run_id else ""
+    if uri.startswith("http"):
+        return f"open {without_passwords(uri).rstrip('/')}{page}"
+    command = "mlflow ui"
+    with suppress(OSError):  # a working directory that is gone
+        if path != Path.cwd() / "mlflow.db":
+            command += f" --backend-store-uri {without_passwords(uri)}"
+    return f"{command}   then open http://127.0.0.1:5000{page}"

@@ -1,0 +1,279 @@
+"""Runs in MLflow: the one place that imports it, and only when there is something to send.
+
+A run is recorded in its own folder first (`recorder`, `spool`); a thread (`courier`) brings the
+records here. Sending is exact however often it is tried: a run is found by its token, equal points
+of a metric are one point to MLflow, and files go under fixed names.
+
+`python -m mnist_study.tracking send FOLDER` sends what a store could not take at the time.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_study.config import ConfigError, TrackingConfig
+from mnist_study.record import RunRecord
+from mnist_study.recorder import Recorder
+from mnist_study.spool import RECORDS, Record, Spool, spools
+from mnist_study.store import check_store, database_path, first_use, how_to_open, store_uri
+from mnist_study.tracker import NoTracker, RunTracker, Tracker
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["RunRecord", "Tracker", "open_tracker"]
+
+# MLflow's own defaults block a call on a dead server for four minutes; the courier tries again.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_TOKEN = "run_token"  # noqa: S105 - the tag by which a run is found again, no secret
+_connecting = threading.Lock()
+
+
+def open_tracker(settings: TrackingConfig, record: RunRecord) -> Tracker:
+    """A tracker for one run, used as a context; its first records are written.
+
+    Raises: ConfigError if the store can never be written.
+    """
+    if settings.backend == "none":
+        return NoTracker()
+    uri = store_uri(settings.uri)
+    try:
+        check_store(uri)
+    except ValueError as error:
+        raise ConfigError(f"tracking.{error}") from error
+    recorder = Recorder(record, settings, uri)
+
+    def where(spool: Spool) -> str:
+        experiment = _experiment_id(uri, settings.experiment) if spool.run_id else None
+        return how_to_open(uri, experiment, spool.run_id)
+
+    return RunTracker(recorder, deliver, where)
+
+
+@functools.cache
+def _client(uri: str) -> MlflowClient:
+    """MLflow's client for a store, which exists from now on. Takes seconds the first time."""
+    with _connecting:
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        with first_use(uri):
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            if database_path(uri):
+                client.search_experiments(max_results=1)  # creates the tables
+    return client
+
+
+@functools.cache
+def _experiment_id(uri: str, name: str) -> str:
+    """The id of an experiment, created if there is none: one process at a time."""
+    from mlflow.exceptions import MlflowException
+
+    client, database = _client(uri), database_path(uri)
+    # Beside the database, whatever the working directory is; a server has its own place.
+    artifacts = str(database.parent / "mlruns" / metric_key(name)) if database else None
+    with first_use(uri):
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(client.create_experiment(name, artifact_location=artifacts))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = client.get_experiment_by_name(name)  # another machine was faster
+    assert found is not None
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def client_for(settings: TrackingConfig) -> MlflowClient:
+    """MLflow's client for the store that `settings` names."""
+    return _client(store_uri(settings.uri))
+
+
+def ensure_experiment(settings: TrackingConfig) -> str:
+    """Create database and experiment where they are missing; the experiment's id."""
+    return _experiment_id(store_uri(settings.uri), settings.experiment)
+
+
+def deliver(spool: Spool, uri: str | None = None) -> None:
+    """Send everything that waits in `spool`, and mark what has arrived.
+
+    Raises: what MLflow raises if it cannot; what had arrived by then is marked.
+    """
+    uri = uri or spool.header["uri"]
+    client = _client(uri)
+    run_id = spool.run_id
+    if run_id is None:
+        again = spool.attempted
+        spool.mark(None)
+        run_id = _create_run(
+            client, spool.header, _experiment_id(uri, spool.header["experiment"]), again
+        )
+        spool.mark(run_id)
+    for kind, group in groupby(spool.waiting, key=lambda record: next(iter(record))):
+        records = list(group)
+        _send(client, run_id, kind, records, spool.folder)
+        spool.mark(run_id, arrived=len(records))
+
+
+def _create_run(client: MlflowClient, header: Record, experiment: str, again: bool) -> str:
+    """Create the run that `header` describes, unless an earlier try has done so unnoticed."""
+    token = header["token"]
+    found = (
+        client.search_runs([experiment], f"tags.{_TOKEN} = '{token}'", max_results=1)
+        if again
+        else []
+    )
+    tags = header["tags"] | {_TOKEN: token}
+    if header["parent"]:
+        tags["mlflow.parentRunId"] = header["parent"]
+    run = found[0] if found else client.create_run(experiment, header["time"], tags, header["name"])
+    run_id = str(run.info.run_id)
+    log_values(client, run_id, params=header["params"])
+    client.log_inputs(run_id, [_dataset(header["dataset"])])
+    return run_id
+
+
+def _send(
+    client: MlflowClient, run_id: str, kind: str, records: Sequence[Record], folder: Path
+) -> None:
+    """Send records of one kind."""
+    if kind == "metrics":
+        client.log_batch(run_id, metrics=_metrics(records))
+    elif kind == "image":
+        for name in (name for record in records for name in record["files"]):
+            _send_file(client, run_id, folder / name, "images")
+            (folder / name).unlink(missing_ok=True)  # many and large; they are in the store now
+        client.set_tag(run_id, "mlflow.loggedImages", True)  # else the UI does not look for them
+    for record in records:
+        if kind == "artifact":
+            _send_file(client, run_id, folder / record["artifact"], None)
+        elif kind == "tags":
+            log_values(client, run_id, tags=record["tags"])
+        elif kind == "end":
+            client.set_terminated(run_id, record["end"], record["time"])
+
+
+def _send_file(client: MlflowClient, run_id: str, path: Path, folder: str | None) -> None:
+    if path.exists():  # else it has arrived before, or a full disk did not take it
+        client.log_artifact(run_id, str(path), folder)
+
+
+def _metrics(records: Sequence[Record]) -> list[Any]:
+    from mlflow.entities import Metric
+
+    return [
+        Metric(metric_key(key), value, record["time"], record["step"])
+        for record in records
+        for key, value in record["metrics"].items()
+    ]
+
+
+def log_values(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    metrics: Mapping[str, float] | None = None,
+    params: Mapping[str, object] | None = None,
+    tags: Mapping[str, object] | None = None,
+) -> None:
+    """Log metrics (at step 0), params and tags, their keys made acceptable, in one request."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = round(time.time() * 1000)
+    points = [Metric(metric_key(k), float(v), now, 0) for k, v in (metrics or {}).items()]
+    client.log_batch(
+        run_id,
+        metrics=[point for point in points if math.isfinite(point.value)],
+        params=[Param(key, str(v)) for key, v in _unique(params).items()],
+        tags=[RunTag(key, str(v)) for key, v in _unique(tags).items()],
+    )
+
+
+def metric_key(key: str) -> str:
+    """`key` with what MLflow refuses in it replaced: `a[0]` becomes `a_0_`."""
+    clean = re.sub(r"[^\w\-. /:]", "_", key)
+    return re.sub(r"/+", "/", clean).strip("/")[:250] or "_"
+
+
+def _unique(values: Mapping[str, object] | None) -> dict[str, object]:
+    return {metric_key(key): value for key, value in (values or {}).items()}
+
+
+def _dataset(facts: Mapping[str, Any]) -> Any:
+    """MLflow's view of a dataset, with our own digest: its own sees the first 13 images only."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    counts, shape = facts["counts"], facts["image_shape"]
+    spec = {"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, *shape]}}
+    schema = {"mlflow_tensorspec": {"features": json.dumps([spec]), "targets": None}}
+    dataset = Dataset(
+        name=facts["name"],
+        digest=facts["digest"],
+        source_type="code",
+        source=json.dumps({"tags": {"mlflow.source.name": "mnist_study.data"}}),
+        schema=json.dumps(schema),
+        profile=json.dumps({f"{split} images": count for split, count in counts.items()}),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+
+def main(words: Sequence[str]) -> int:
+    """`send FOLDER [URI]`: send the records in and below a folder; the exit code."""
+    if len(words) not in (2, 3) or words[0] != "send":
+        print("usage: python -m mnist_study.tracking send FOLDER [URI]", file=sys.stderr)
+        return 2
+    found = spools(Path(words[1]))
+    if not found:
+        print(f"FOLDER must hold the records of a run, {words[1]} has none", file=sys.stderr)
+        return 2
+    uri = store_uri(words[2]) if len(words) == 3 else None
+    return max(_send_spool(folder, uri) for folder in found)
+
+
+def _send_spool(folder: Path, uri: str | None) -> int:
+    """Send one run and say so; a run whose process has died without a word becomes KILLED."""
+    try:
+        spool = Spool(folder)
+    except BlockingIOError:
+        print(f"{folder.parent}: still running, its own process sends it", file=sys.stderr)
+        return 1
+    try:
+        if not spool.complete:
+            ended = round((folder / RECORDS).stat().st_mtime * 1000)
+            spool.append({"tags": {"state": "killed", "reason": "its process died"}, "time": ended})
+            spool.append({"end": "KILLED", "time": ended})
+        waiting = len(spool.waiting)
+        deliver(spool, uri)
+        print(f"{folder.parent}: {waiting} records sent, run {spool.run_id}")
+        return 0
+    except Exception as error:  # noqa: BLE001 - the other runs may be for another store
+        print(f"{folder.parent}: {error}".splitlines()[0], file=sys.stderr)
+        return 1
+    finally:
+        spool.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

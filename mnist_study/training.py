@@ -1,0 +1,201 @@
+"""The trainer: a generator of frozen events that prints nothing and knows no listener."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_study.data import Split
+from mnist_study.losses import Gradient, softmax_cross_entropy
+from mnist_study.network import Network
+from mnist_study.optimizers import Optimizer
+from mnist_study.schedules import Schedule
+
+Sampling = Literal["shuffle", "replacement"]
+EVALUATION_CHUNK = 500  # images a forward pass: 500 x 784 float32 are 1.6 MB, about a core's cache
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well a network does on some images."""
+
+    loss: float  # nats per image
+    accuracy: float  # fraction in [0, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A point on the curves, taken every `eval_every` iterations."""
+
+    step: int  # optimizer steps done so far, all epochs
+    epoch: int  # of this step, 1 for the first
+    lr: float  # the rate of this step
+    scores: Mapping[str, Score]  # "train": this step's mini-batch; "validation", "test": all of it
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnded:
+    """An epoch is over; the same fields, as means over the epoch.
+
+    "train" is the mean over the epoch's mini-batches. The others are the mean of the epoch's
+    points, or the score at the epoch's end where curves are not finer than an epoch.
+    """
+
+    step: int
+    epoch: int
+    lr: float
+    scores: Mapping[str, Score]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Training is over; scores are over whole sets: train, validation, test where allowed."""
+
+    step: int
+    scores: Mapping[str, Score]
+    train_seconds: float  # training and its curves, without these last scores
+    images_per_second: float  # images trained on, per second of that
+
+
+Event = Measured | EpochEnded | Finished
+
+
+class Diverged(Exception):  # noqa: N818 - the word of the field
+    """The loss is no longer a finite number."""
+
+
+def train(
+    network: Network,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    training: Split,
+    watched: Mapping[str, Split],
+    *,
+    epochs: int,
+    batch_size: int,
+    sampling: Sampling,
+    eval_every: int | None,
+    gradient: Gradient,
+    rng: np.random.Generator,
+) -> Iterator[Measured | EpochEnded]:
+    """Train in place and yield what happened; to stop early, stop iterating.
+
+    Args:
+        schedule: factor of `optimizer.lr` as a function of the step, 0 for the first.
+        watched: sets to score along the way, by name ("validation", "test").
+        eval_every: iterations between two points of the curves; None: once an epoch.
+        gradient: see `softmax_cross_entropy`.
+    Raises: Diverged, with step, rate and loss, at the first non-finite loss.
+    """
+    batches = Batches(training, batch_size, sampling, rng)
+    step = 0
+    for epoch in range(1, epochs + 1):
+        epoch_means, points = Means(), Means()
+        for images, labels in batches.epoch():
+            lr = optimizer.lr * schedule(step)
+            loss, correct = network.loss_and_gradient(images, labels, gradient)
+            if not math.isfinite(loss):
+                raise Diverged(f"loss is {loss} at step {step}, rate {lr:.3g}")
+            optimizer.step(network.gradient, lr)
+            step += 1
+            batch_score = Score(loss, correct / len(labels))
+            epoch_means.add({"train": batch_score}, weight=len(labels))
+            if eval_every is not None and step % eval_every == 0:
+                scores = {name: evaluate(network, split) for name, split in watched.items()}
+                points.add(scores)
+                yield Measured(step, epoch, lr, {"train": batch_score, **scores})
+        if eval_every is None:
+            points.add({name: evaluate(network, split) for name, split in watched.items()})
+        yield EpochEnded(step, epoch, lr, {**epoch_means.result(), **points.result()})
+
+
+def evaluate(network: Network, split: Split) -> Score:
+    """Mean loss and accuracy over all images of `split`; raises ValueError if it has none."""
+    if len(split.labels) == 0:
+        raise ValueError("a score needs at least one image")
+    loss_sum, correct_sum = 0.0, 0
+    for start in range(0, len(split.labels), EVALUATION_CHUNK):
+        labels = split.labels[start : start + EVALUATION_CHUNK]
+        logits = network.logits(split.images[start : start + EVALUATION_CHUNK])
+        loss, correct = softmax_cross_entropy(logits, labels, gradient=None)
+        loss_sum += loss * len(labels)
+        correct_sum += correct
+    return Score(loss_sum / len(split.labels), correct_sum / len(split.labels))
+
+
+def epoch_steps(images: int, batch_size: int, sampling: Sampling) -> int:
+    """Batches in an epoch: a shuffled set's last, partial one counts; drawn ones are all whole."""
+    return -(-images // batch_size) if sampling == "shuffle" else images // batch_size
+
+
+class Batches:
+    """Mini-batches of a training set, an epoch at a time."""
+
+    def __init__(
+        self, training: Split, batch_size: int, sampling: Sampling, rng: np.random.Generator
+    ) -> None:
+        """Take `batch_size` images a batch; the last one of a shuffled epoch may be smaller.
+
+        Raises: ValueError unless 1 <= batch_size <= images.
+        """
+        n = len(training.labels)
+        if not 1 <= batch_size <= n:
+            raise ValueError(
+                "1 <= batch_size <= training images must hold, "
+                f"got batch_size={batch_size}, training images={n}"
+            )
+        self.training, self.batch_size, self.sampling, self.rng = (
+            training,
+            batch_size,
+            sampling,
+            rng,
+        )
+        self._pixels = np.asarray(training.images)  # a memory map, without its subclass's overhead
+        self._images = np.empty((batch_size, self._pixels.shape[1]), np.uint8)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return epoch_steps(len(self.training.labels), self.batch_size, self.sampling)
+
+    def epoch(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        """Yield the images (batch, pixels) and labels (batch,) of one epoch; images are reused."""
+        n = len(self.training.labels)
+        if self.sampling == "shuffle" and self.batch_size == n:  # full batch: order changes nothing
+            yield self._pixels, self.training.labels
+            return
+        shuffled = self.rng.permutation(n) if self.sampling == "shuffle" else None
+        for index in range(len(self)):
+            start = index * self.batch_size
+            if shuffled is None:  # the report's draw: each batch anew from the whole set
+                rows = self.rng.integers(0, n, self.batch_size)
+            else:
+                rows = shuffled[start : start + self.batch_size]
+            images = self._images[: len(rows)]
+            np.take(self._pixels, rows, axis=0, out=images, mode="clip")  # "clip": no bounds copy
+            yield images, self.training.labels[rows]
+
+
+class Means:
+    """Running weighted means of scores, by name."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, float, float]] = {}  # weight, loss, accuracy
+
+    def add(self, scores: Mapping[str, Score], weight: float = 1.0) -> None:
+        """Count each score `weight` times."""
+        for name, score in scores.items():
+            total, loss, accuracy = self._sums.get(name, (0.0, 0.0, 0.0))
+            self._sums[name] = (
+                total + weight,
+                loss + weight * score.loss,
+                accuracy + weight * score.accuracy,
+            )
+
+    def result(self) -> dict[str, Score]:
+        """The mean of each name that was added."""
+        return {name: Score(loss / w, acc / w) for name, (w, loss, acc) in self._sums.items()}

@@ -1,0 +1,84 @@
+"""A user's mistake costs one clear sentence and a non-zero exit, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.command import mnist_study
+
+MISTAKES = {  # what is typed: what the one sentence must name
+    "training.epochs=0": "training.epochs >= 1 must hold, got epochs=0",
+    "training.epochs=few": "training.epochs: Value 'few' of type 'str' could not be converted",
+    "training.batch_size=0": "training.batch_size must be an integer >= 1 or `all`, got batch_size=0",
+    "training.batch_size=60000": "training.batch_size <= training images must hold, "
+    "got training.batch_size=60000, training images=50000",
+    "training.eval_every=0": "training.eval_every must be an integer >= 1 or `epoch`",
+    "training.sampling=sometimes": "training.sampling must be one of shuffle, replacement",
+    "training.seed=-1": "training.seed >= 0 must hold",
+    "optimizer.lr=-1": "optimizer.lr > 0 must hold, got lr=-1",
+    "optimizer.lr=fast": "optimizer.lr must be of type float, got 'fast'",
+    "+optimizer.speed=1": "optimizer: mnist_study.optimizers.Momentum: got an unexpected keyword "
+    "argument 'speed'",
+    "optimizer._target_=nowhere.Optimizer": "optimizer._target_ must name what can be imported",
+    "model.depth=0": "model.depth >= 1 must hold, got depth=0",
+    "model.width=0": "model.width >= 1 must hold, got width=0",
+    "model.hidden=[100,0]": "model.hidden >= 1 must hold for every layer",
+    "model.activation=step": "model.activation must be one of relu, sigmoid, tanh, got step",
+    "model.init=zero": "model.init must be one of normal, he, glorot, got zero",
+    "schedule.warmup=1": "schedule.warmup in [0, 1) must hold",
+    "data.validation=60000": "data.validation < training images must hold, got validation=60000, "
+    "training images=60000",
+    "data=idx": "data.root must be given",
+    "data=idx data.root=nowhere": "data.root must be an existing folder",
+    "tracking=mlflow tracking.uri=sqlite:////nowhere/a.db": "tracking.uri must lie in a folder",
+    "tracking=mlflow tracking.uri=ftp://here": "tracking.uri must be",
+}
+
+
+@pytest.mark.parametrize("typed", MISTAKES)
+def test_a_mistake_gets_one_sentence_and_exit_code_2(typed, tmp_path):
+    """The key is named, there is no traceback, and no file is left in the working directory."""
+    done = mnist_study("tracking=none", *typed.split(), folder=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"mnist_study: {MISTAKES[typed]}")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [("optimizer=sgdd", "optimizer/sgdd"), ("model.depht=3", "depht"), ("modell=mlp", "modell")],
+)
+def test_what_hydra_refuses_keeps_hydras_message(typed, named, tmp_path):
+    """An unknown group, option or key: Hydra's own words and exit code, no traceback, no file."""
+    done = mnist_study("tracking=none", typed, folder=tmp_path)
+    assert done.returncode == 1
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_diverged_run_says_where(tmp_path):
+    """Exit code 1 and one sentence with step, rate and loss."""
+    done = mnist_study("tracking=none", "optimizer.lr=1e30", folder=tmp_path)
+    assert done.returncode == 1
+    assert "the training diverged: loss is nan at step" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ("optimizer.lr=interval(1,0.1)", "optimizer.lr"),
+        ("optimizer.speed=interval(1,2)", "speed"),
+        ("hydra.sweeper.direction=up", "hydra.sweeper.direction"),
+    ],
+)
+def test_a_mistaken_search_is_refused_before_it_starts(typed, named, tmp_path):
+    """Bounds the wrong way round, an unknown key or direction: named, and no trial is started."""
+    done = mnist_study("+sweep=optuna", "tracking=none", typed, folder=tmp_path)
+    assert done.returncode in (1, 2)
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("study.journal"))

@@ -1,4 +1,4 @@
-"""Objects from `_target_` nodes, alike on every Hydra: 1.3 and 1.4 differ in what `instantiate` trusts."""
+"""Objects from `_target_` nodes; Hydra 1.3 and 1.4 differ in what their `instantiate` trusts."""
 
 from __future__ import annotations
 

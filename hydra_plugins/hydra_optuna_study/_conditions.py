@@ -1,4 +1,4 @@
-"""Conditions such as `model.depth > 2 and optimizer == "sgd"`: comparisons of dotted names, never `eval`."""
+"""Conditions such as `model.depth > 2 and name == "sgd"`: dotted names compared, never `eval`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Condition:
     def parse(cls, key: str, text: str) -> Condition:
         """Raises: SystemExit(2) after one sentence that names `key`."""
         try:
-            names: set[str] = set()
-            _evaluate(ast.parse(text, mode="eval").body, lambda name: names.add(name) or 0, True)
+            names: list[str] = []
+            _evaluate(ast.parse(text, mode="eval").body, names.append, dry=True)
         except (SyntaxError, ValueError):
             refuse(
                 f"{key}: a condition compares dotted names with values by < <= > >= == != in, "
@@ -44,10 +44,12 @@ class Condition:
 
     def holds(self, read: Callable[[str], Any]) -> bool:
         """Whether it is true of the values that `read` gives for its names."""
-        return bool(_evaluate(ast.parse(self.text, mode="eval").body, read, False))
+        return bool(_evaluate(ast.parse(self.text, mode="eval").body, read, dry=False))
 
 
-def _evaluate(node: ast.expr, read: Callable[[str], Any], dry: bool) -> Any:
+def _evaluate(  # noqa: PLR0911  # one return for each kind of expression
+    node: ast.expr, read: Callable[[str], Any], *, dry: bool
+) -> Any:
     """The value of an expression; `dry` visits every branch and compares nothing."""
     match node:
         case ast.Constant(value=value):
@@ -55,17 +57,18 @@ def _evaluate(node: ast.expr, read: Callable[[str], Any], dry: bool) -> Any:
         case ast.Name() | ast.Attribute():
             return read(_dotted(node))
         case ast.Tuple(elts=items) | ast.List(elts=items):
-            return [_evaluate(item, read, dry) for item in items]
+            return [_evaluate(item, read, dry=dry) for item in items]
         case ast.UnaryOp(op=ast.Not(), operand=inner):
-            return not _evaluate(inner, read, dry)
+            return not _evaluate(inner, read, dry=dry)
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
             return -value
         case ast.BoolOp(op=op, values=parts):
-            results = (bool(_evaluate(part, read, dry)) for part in parts)
-            results = iter(list(results)) if dry else results
+            results = (bool(_evaluate(part, read, dry=dry)) for part in parts)
+            if dry:
+                return len(list(results))
             return all(results) if isinstance(op, ast.And) else any(results)
         case ast.Compare(left=left, ops=ops, comparators=rights):
-            values = [_evaluate(side, read, dry) for side in (left, *rights)]
+            values = [_evaluate(side, read, dry=dry) for side in (left, *rights)]
             tests = [_COMPARE.get(type(op)) for op in ops]
             if None in tests:
                 raise ValueError("no such comparison")

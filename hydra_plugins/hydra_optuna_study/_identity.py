@@ -13,7 +13,7 @@ from hydra_plugins.hydra_optuna_study._space import Space
 def identity(space: Space, directions: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
     """A flat mapping of JSON values that two runs of one study share."""
     return {
-        **{name: text for name, text in sorted((p.name, p.describe()) for p in space.parameters)},
+        **dict(sorted((p.name, p.describe()) for p in space.parameters)),
         "fixed overrides": sorted(space.fixed),
         "direction": list(directions),
         "metric": list(metrics),

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first asks workers to stop at their next step, the second interrupts where it falls."""
+"""Ctrl-C: the first asks workers to stop at their next step, the second ends them at once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 asked = threading.Event()  # of this process; a controller and its in-process worker share it
+_handling = threading.Event()  # whether this process has the handler already
 
 
 class Stopped(KeyboardInterrupt):
@@ -18,11 +19,11 @@ class Stopped(KeyboardInterrupt):
 @contextmanager
 def polite_interrupt(told: Callable[[], None] | None = None) -> Iterator[None]:
     """Within, the first SIGINT sets `asked` and calls `told`; the next is a KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only a main thread may have handlers; such a worker is told by the storage
+    if _handling.is_set() or threading.current_thread() is not threading.main_thread():
+        yield  # only a main thread may have a handler; a worker in another learns from the storage
         return
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
@@ -30,7 +31,9 @@ def polite_interrupt(told: Callable[[], None] | None = None) -> Iterator[None]:
             told()
 
     before = signal.signal(signal.SIGINT, handle)
+    _handling.set()
     try:
         yield
     finally:
+        _handling.clear()
         signal.signal(signal.SIGINT, before)

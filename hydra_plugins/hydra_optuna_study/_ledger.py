@@ -6,7 +6,8 @@ a replaced trial counts no more. All functions that write expect the study's loc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,6 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from hydra_plugins.hydra_optuna_study._process import process_of
-from hydra_plugins.hydra_optuna_study._storage import Place
 
 SILENT = "its worker stopped answering"  # the reason of a trial that the heartbeat gave up
 
@@ -69,22 +69,26 @@ def failure_of(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("failure", SILENT))
 
 
-def worker_died(trial: FrozenTrial, place: Place) -> bool:
+def worker_died(trial: FrozenTrial, dead_hosts: Collection[str] = ()) -> bool:
     """Whether nobody works on this running trial any more.
 
     A trial is claimed and signed under the lock, so an unsigned one lost its worker in between.
-    A worker on another machine cannot be seen; on a database server its heartbeat tells.
+    A worker on another machine cannot be seen: on a database server its heartbeat tells, on a
+    journal file the user says which machines are gone.
     """
     if "worker" not in trial.user_attrs:
         return True
     worker = process_of(trial.user_attrs["worker"])
-    return worker.is_here and not worker.is_alive
+    return worker.host in dead_hosts or (worker.is_here and not worker.is_alive)
 
 
-def reap(study: optuna.Study, place: Place, max_retries: int) -> None:
+def reap(study: optuna.Study, max_retries: int, dead_hosts: Collection[str] = ()) -> None:
     """Fail the running trials of dead workers, and queue what is to be tried again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)  # of workers elsewhere, by their heartbeat
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if worker_died(trial, place):
+        if worker_died(trial, dead_hosts):
             retire(study, trial, "its worker died", max_retries)
     for trial in tally(study).failed:
         if "failure" not in trial.user_attrs:  # failed by the heartbeat
@@ -96,10 +100,9 @@ def retire(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries: in
     again = queue_retry(study, trial, max_retries)
     tried = f", after {trial.user_attrs.get('retries', 0)} retries"
     try:
-        storage = study._storage
-        failure = f"{reason}{'; it is tried again' if again else tried}"
-        storage.set_trial_user_attr(trial._trial_id, "failure", failure)
-        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        running = optuna.Trial(study, trial._trial_id)  # noqa: SLF001  # the way to a running trial
+        running.set_user_attr("failure", f"{reason}{'; it is tried again' if again else tried}")
+        study.tell(trial.number, state=TrialState.FAIL)
     except UpdateFinishedTrialError:
         pass  # the heartbeat was faster
 

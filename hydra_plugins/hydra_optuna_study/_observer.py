@@ -1,4 +1,4 @@
-"""What a program may do around a study (track it, say), and the search it may ask for afterwards."""
+"""What a program may do around a study (track it, say), and the search it may ask for after it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optuna import Study
 
 @dataclass(frozen=True)
 class Search:
-    """A further search by the same machinery: its study is `<study>-<suffix>`, its folder `<suffix>/`."""
+    """A further search: its study is `<study>-<suffix>`, its folder `<suffix>/` in the study's."""
 
     suffix: str
     params: Mapping[str, Any]  # Hydra's grammar, as in `hydra.sweeper.params`
@@ -54,6 +54,6 @@ class NoObserver:
     def study_ended(self, study: Study, interrupted: bool) -> None:
         """Nothing."""
 
-    def next_search(self, study: Study) -> Search | None:
+    def next_search(self, study: Study) -> Search | None:  # noqa: ARG002  # the protocol's
         """Nothing."""
         return None

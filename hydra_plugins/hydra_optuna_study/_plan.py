@@ -15,7 +15,7 @@ from hydra_plugins.hydra_optuna_study._observer import Search
 from hydra_plugins.hydra_optuna_study._process import Process, cores, this_process
 from hydra_plugins.hydra_optuna_study._refusal import refuse
 from hydra_plugins.hydra_optuna_study._samplers import check_nodes, grid_size
-from hydra_plugins.hydra_optuna_study._space import Space, read_space
+from hydra_plugins.hydra_optuna_study._space import Space, override_lines, read_space
 from hydra_plugins.hydra_optuna_study._storage import Place, find_place
 
 
@@ -33,8 +33,10 @@ class Plan:
     metrics: tuple[str, ...]  # empty: the task returns the numbers themselves
     sampler: Mapping[str, Any] | None
     pruner: Mapping[str, Any] | None
+    observer: Mapping[str, Any] | None
     max_failure_rate: float
     max_retries: int
+    dead_hosts: tuple[str, ...]  # machines whose workers are gone for good
     seed: int | None
     controller: Process
 
@@ -63,17 +65,19 @@ def read_plan(
         space=space,
         directions=directions,
         metrics=_metrics(settings["metric"], directions),
-        sampler=_node(settings["sampler"]),
-        pruner=_node(settings["pruner"]),
+        sampler=_node("sampler", settings["sampler"]),
+        pruner=_node("pruner", settings["pruner"]),
+        observer=_node("observer", settings["observer"]),
         max_failure_rate=_rate(settings["max_failure_rate"]),
         max_retries=_count("max_retries", settings["max_retries"], least=0),
+        dead_hosts=tuple(settings["dead_hosts"]),
         seed=settings["seed"],
         controller=this_process(),
     )
-    if plan.place.is_sqlite and plan.workers > 1:
+    if plan.place.is_sqlite and (plan.workers > 1 or settings["workers"] not in ("auto", 1)):
         refuse(
-            "hydra.sweeper.storage: SQLite can hand one queued trial to two workers, so workers = 1 "
-            f"must hold, got workers={plan.workers}; the default (storage=null) takes any number"
+            "hydra.sweeper.storage: SQLite can hand a queued trial to two workers, so workers = 1 "
+            f"must hold, got workers={settings['workers']}; storage=null takes any number"
         )
     check_nodes(plan.sampler, plan.pruner, space, len(directions))
     return plan
@@ -81,7 +85,8 @@ def read_plan(
 
 def follow_up(plan: Plan, search: Search, loader: ConfigLoader) -> Plan:
     """The plan of a search that the observer asked for after `plan`'s was complete."""
-    space = read_space(search.params, [*plan.space.fixed, *search.overrides], {}, loader)
+    lines = [*plan.space.fixed, *search.overrides, *override_lines(search.params)]
+    space = read_space({}, lines, {}, loader)  # later lines win over those of the command line
     directions = plan.directions if search.direction is None else _directions(search.direction)
     metrics = plan.metrics if search.metric is None else _metrics(search.metric, directions)
     n_trials = _budget(search.n_trials, search.sampler, space)
@@ -93,15 +98,17 @@ def follow_up(plan: Plan, search: Search, loader: ConfigLoader) -> Plan:
         n_trials=n_trials,
         directions=directions,
         metrics=metrics,
-        sampler=_node(search.sampler),
-        pruner=_node(search.pruner),
+        sampler=_node("sampler", search.sampler),
+        pruner=_node("pruner", search.pruner),
     )
 
 
-def _node(node: Any) -> Mapping[str, Any] | None:
+def _node(key: str, node: Any) -> Mapping[str, Any] | None:
     """A `_target_` node as plain containers."""
-    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    return plain  # type: ignore[return-value]  # a mapping by check_nodes
+    plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if plain is not None and not (isinstance(plain, Mapping) and "_target_" in plain):
+        refuse(f"hydra.sweeper.{key}: a node with a _target_ must be given, got {plain}")
+    return plain
 
 
 def _budget(n_trials: Any, sampler: Any, space: Space) -> int:
@@ -125,7 +132,7 @@ def _workers(value: Any, config: DictConfig) -> int:
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         refuse(f"hydra.sweeper.workers: auto or workers >= 1 must hold, got workers={value}")
     serial = str(config.hydra.launcher._target_).endswith("BasicLauncher")
-    return 1 if serial and value == "auto" else workers
+    return 1 if serial else workers  # that launcher runs its jobs one after another
 
 
 def _directions(value: Any) -> tuple[str, ...]:

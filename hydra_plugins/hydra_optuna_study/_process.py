@@ -47,13 +47,13 @@ def this_process() -> Process:
 
 @lru_cache(maxsize=1)
 def this_host() -> str:
-    """This machine's name in the network."""
+    """The machine's name in the network."""
     return socket.gethostname()
 
 
 @lru_cache(maxsize=1)
 def this_boot() -> str:
-    """An identifier of this start of the machine, empty where the system names none."""
+    """An identifier of the machine's latest start, empty where the system names none."""
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else ""
 
@@ -62,7 +62,8 @@ def start_of(pid: int) -> str | None:
     """When the process with this number started; None if there is none, or only its corpse."""
     if not Path("/proc/self/stat").exists():
         command = ["ps", "-o", "lstart=", "-p", str(pid)]
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+        shown = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # a number
+        return shown.stdout.strip() or None
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a person sees of a study: one live line on a terminal, plain lines elsewhere, a last table."""
+"""What a person sees of a study: one live line on a terminal, plain lines elsewhere, a table."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ class Watch:
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._loop, name="study-watch", daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> None:
         self.thread.start()
-        return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop.set()
         self.thread.join()
@@ -49,7 +51,7 @@ class Watch:
         while not self.stop.wait(1.0):
             try:
                 self._look()
-            except Exception as error:  # a storage that is away for a moment must not end the watch
+            except Exception as error:  # noqa: BLE001  # a storage that is away a moment is no end
                 self._say(f"cannot read the study: {' '.join(str(error).split())}")
 
     def _look(self, last: bool = False) -> None:
@@ -74,9 +76,8 @@ class Watch:
         """Counts, best value so far and the time left at the pace of this run."""
         done = books.finished
         parts = [f"{self.study.study_name}: {done}/{self.n_trials} trials"]
-        for word in ("running", "pruned", "failed"):
-            if count := len(getattr(books, word)):
-                parts.append(f"{count} {word}")
+        counts = {w: len(getattr(books, w)) for w in ("running", "pruned", "failed")}
+        parts += [f"{count} {word}" for word, count in counts.items() if count]
         if books.complete:
             best = ranked(self.study, books.complete)[0]
             parts.append(f"best {show_values(best)} (trial {best.number})")
@@ -95,7 +96,9 @@ def show_seconds(seconds: float) -> str:
     """A duration as a person says it."""
     minutes, rest = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def best_table(study: optuna.Study, rows: int = 5) -> str:

@@ -1,4 +1,4 @@
-"""The search space: Hydra's sweep grammar as Optuna distributions, and back as overrides of one trial."""
+"""The search space: Hydra's sweep grammar as Optuna distributions, and back as overrides."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import (
-    ChoiceSweep,
-    IntervalSweep,
-    Override,
-    QuotedString,
-    RangeSweep,
-    Transformer,
-)
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from optuna import Trial
 from optuna.distributions import (
@@ -29,6 +22,7 @@ from optuna.distributions import (
 )
 
 from hydra_plugins.hydra_optuna_study._conditions import Condition
+from hydra_plugins.hydra_optuna_study._grammar import distribution_of
 from hydra_plugins.hydra_optuna_study._refusal import refuse
 
 
@@ -64,7 +58,7 @@ class Parameter:
     def describe(self) -> str:
         """One line for the digest and for people."""
         body = json.loads(distribution_to_json(self.distribution))
-        facts = {k: v for k, v in body["attributes"].items() if v not in (None, False)}
+        facts = {k: v for k, v in body["attributes"].items() if v is not None and v is not False}
         text = ", ".join(f"{k}={v}" for k, v in facts.items())
         name = body["name"].removesuffix("Distribution").lower()
         return f"{name}({text})" + (f" if {self.condition.text}" if self.condition else "")
@@ -72,9 +66,9 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Space:
-    """What a study varies, each parameter after those that its condition reads, and what it fixes."""
+    """What a study varies and what it fixes."""
 
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[Parameter, ...]  # each behind those that its condition reads
     fixed: tuple[str, ...]  # overrides that every trial gets as they are
 
     def suggest(self, trial: Trial, read: Callable[[str], Any]) -> list[str]:
@@ -126,12 +120,12 @@ def read_space(
 
     Raises: SystemExit(2) after one sentence that names the key.
     """
-    lines = [f"{key}={_text(value)}" for key, value in params.items()]
     try:
         parser = OverridesParser.create(config_loader=loader)
-        overrides = parser.parse_overrides([*lines, *arguments])
+        overrides = parser.parse_overrides([*override_lines(params), *arguments])
     except HydraException as error:
-        refuse(f"hydra.sweeper.params: {' '.join(str(error).split())}")
+        reason = " ".join(str(error).partition("See https")[0].split())
+        refuse(f"hydra.sweeper.params: {reason}")
     latest = {_name(override): override for override in overrides}
     fixed = [o.input_line or "" for o in latest.values() if not o.is_sweep_override()]
     parameters = [
@@ -142,9 +136,9 @@ def read_space(
     return Space(tuple(_ordered(parameters, conditions)), tuple(fixed))
 
 
-def _text(value: Any) -> str:
-    """A YAML value as Hydra's override grammar spells it."""
-    return "null" if value is None else str(value)
+def override_lines(params: Mapping[str, Any]) -> list[str]:
+    """YAML's `key: value` as Hydra's override grammar spells it."""
+    return [f"{key}={'null' if value is None else value}" for key, value in params.items()]
 
 
 def _name(override: Override) -> str:
@@ -152,82 +146,15 @@ def _name(override: Override) -> str:
 
 
 def _parameter(name: str, override: Override, loader: ConfigLoader) -> Parameter:
-    key = override.get_key_element()
-    sweep = override.value()
-    texts: tuple[str, ...] = ()
-    distribution: BaseDistribution
     try:
-        if isinstance(sweep, RangeSweep):
-            distribution = _range(sweep)
-        elif isinstance(sweep, IntervalSweep):
-            distribution = _interval(sweep)
-        else:
-            if isinstance(sweep, ChoiceSweep):
-                sweep.shuffle = False  # a sampler has its own order, and a digest must not vary
-            elements = list(override.sweep_iterator(transformer=Transformer.identity))
-            texts = tuple(str(Transformer.str(element)) for element in elements)
-            distribution = CategoricalDistribution(_choices(elements, texts))
+        distribution, texts = distribution_of(override)
     except ValueError as error:
         refuse(f"{name}: {error}")
-    options = loader.get_group_options(name.split("@")[0])
+    options = loader.get_group_options(name.partition("@")[0])
     unknown = [text for text in texts if options and text not in options]
     if unknown:
         refuse(f"{name}: no option {unknown[0]!r} in this config group; it has {options}")
-    return Parameter(name, key, distribution, texts)
-
-
-def _choices(elements: Sequence[Any], texts: Sequence[str]) -> list[Any]:
-    """What Optuna stores: numbers, booleans and words as they are, lists and mappings as text."""
-    if not elements:
-        raise ValueError("a choice needs at least one value, got none")
-    if len(set(texts)) < len(texts):
-        raise ValueError(f"the values of a choice must differ, got {', '.join(texts)}")
-    plain = (str, int, float, bool, type(None))
-    values = [e.text if isinstance(e, QuotedString) else e for e in elements]
-    choices = [v if isinstance(v, plain) else t for v, t in zip(values, texts, strict=True)]
-    twins = len({(type(c), c) for c in choices}) < len(choices)  # 'a b' and "a b" are one word
-    if twins or len(set(choices)) < len(choices):  # 1, 1.0 and True are one value to Optuna
-        return list(texts)
-    return choices
-
-
-def _range(sweep: RangeSweep) -> BaseDistribution:
-    """`range(start, stop, step)`: the stop is left out, as Hydra and Python do."""
-    assert sweep.start is not None and sweep.stop is not None
-    start, stop, step = (Decimal(str(x)) for x in (sweep.start, sweep.stop, sweep.step))
-    if step == 0:
-        raise ValueError("a range's step must not be 0")
-    count = -int((start - stop) // step)  # the ceiling of (stop - start) / step
-    if count < 1:
-        raise ValueError(f"a range needs at least one value, got range({start},{stop},{step})")
-    last = start + (count - 1) * step
-    low, high, step = min(start, last), max(start, last), abs(step)
-    if any(isinstance(x, float) for x in (sweep.start, sweep.stop, sweep.step)):
-        _check(float(low), float(high), "log" in sweep.tags)
-        if "log" in sweep.tags:
-            raise ValueError("a log scale needs an interval or whole numbers, got a float range")
-        return FloatDistribution(float(low), float(high), step=float(step))
-    _check(int(low), int(high), "log" in sweep.tags)
-    if "log" in sweep.tags and step != 1:
-        raise ValueError(f"step = 1 must hold on a log scale, got step={step}")
-    return IntDistribution(int(low), int(high), step=int(step), log="log" in sweep.tags)
-
-
-def _interval(sweep: IntervalSweep) -> BaseDistribution:
-    """`interval(low, high)`: both ends belong to it; `int(interval(...))` gives whole numbers."""
-    low, high, log = sweep.start, sweep.end, "log" in sweep.tags
-    assert low is not None and high is not None
-    _check(low, high, log)
-    if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high, log=log)
-    return FloatDistribution(low, high, log=log)
-
-
-def _check(low: float, high: float, log: bool) -> None:
-    if not low <= high:
-        raise ValueError(f"low <= high must hold, got low={low}, high={high}")
-    if log and low <= 0:
-        raise ValueError(f"low > 0 must hold on a log scale, got low={low}")
+    return Parameter(name, override.get_key_element(), distribution, texts)
 
 
 def _ordered(parameters: Iterable[Parameter], conditions: Mapping[str, str]) -> list[Parameter]:
@@ -240,7 +167,9 @@ def _ordered(parameters: Iterable[Parameter], conditions: Mapping[str, str]) -> 
             pending[name] = Parameter(p.name, p.key, p.distribution, p.texts, condition)
     ordered: list[Parameter] = []
     while pending:
-        ready = [p for p in pending.values() if not p.condition or not p.condition.reads & pending.keys()]
+        ready = [
+            p for p in pending.values() if not (p.condition and p.condition.reads & pending.keys())
+        ]
         if not ready:
             refuse(f"hydra.sweeper.conditions: {', '.join(pending)} wait for one another")
         ordered += ready

@@ -1,12 +1,13 @@
-"""Where a study lives: a journal file, SQLite, or PostgreSQL; and the one lock that its workers share."""
+"""Where a study lives (a journal file, SQLite, PostgreSQL), and the lock that its workers share."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +18,11 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
+from hydra_plugins.hydra_optuna_study._patience import PatientStorage, patiently
 from hydra_plugins.hydra_optuna_study._refusal import refuse
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 HEARTBEAT_SECONDS = 5  # how often a running trial signs on in a database server
 GRACE_SECONDS = 30  # silence after which another machine takes its worker for dead
@@ -61,7 +63,8 @@ class Place:
     def open(self, on_stale: Callable[[optuna.Study, Any], None] | None = None) -> BaseStorage:
         """Connect; `on_stale` is told of trials that the heartbeat gave up."""
         if not self.is_server and not self.is_sqlite:
-            return JournalStorage(JournalFileBackend(self.name, lock_obj=KernelLock(self.name)))
+            lock = KernelLock(_beside(self.name, "write"), heal=self.name)
+            return JournalStorage(JournalFileBackend(self.name, lock_obj=lock))
         settings: dict[str, Any] = {"engine_kwargs": {"pool_pre_ping": True}}
         if self.is_server:
             settings["heartbeat_interval"] = HEARTBEAT_SECONDS
@@ -69,7 +72,7 @@ class Place:
             settings["heartbeat_stale_trial_callback"] = on_stale
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat
-            return optuna.storages.RDBStorage(self.name, **settings)
+            return PatientStorage(self.name, **settings)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -80,16 +83,18 @@ class Place:
         file = self.file
         if file is None:
             from sqlalchemy import text
+            from sqlalchemy.exc import DBAPIError
 
             key = zlib.crc32(b"hydra_optuna_study")
-            with _engine(self.name).connect() as connection:
+            with _connect(self.name) as connection:
                 connection.execute(text(f"SELECT pg_advisory_lock({key})"))
                 try:
                     yield
                 finally:
-                    connection.execute(text(f"SELECT pg_advisory_unlock({key})"))
+                    with suppress(DBAPIError):  # a server that restarted has let go of it
+                        connection.execute(text(f"SELECT pg_advisory_unlock({key})"))
             return
-        lock = KernelLock(f"{file}.claim", heal=False)
+        lock = KernelLock(_beside(str(file), "claim"))
         lock.acquire()
         try:
             yield
@@ -104,21 +109,24 @@ class KernelLock(BaseJournalFileLock):
     next line would otherwise be glued to it, and the file could never be read again.
     """
 
-    def __init__(self, path: str, heal: bool = True) -> None:
+    def __init__(self, path: str, heal: str | None = None) -> None:
         self.path, self.heal = path, heal
         self.handle = -1
 
     def acquire(self) -> bool:
-        import fcntl  # not on Windows, where only the database storages work
-
-        self.handle = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(self.handle, fcntl.LOCK_EX)
-        if self.heal:
-            _cut_torn_line(self.path)
+        if self.heal is not None:
+            _cut_torn_line(self.heal)
         return True
 
     def release(self) -> None:
         os.close(self.handle)
+
+
+def _beside(file: str, purpose: str) -> str:
+    folder, name = os.path.split(file)
+    return os.path.join(folder, f".{name}.{purpose}")
 
 
 def _cut_torn_line(path: str) -> None:
@@ -131,6 +139,11 @@ def _cut_torn_line(path: str) -> None:
             return
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def _connect(url: str) -> Connection:
+    connection: Connection = patiently(_engine(url).connect)()
+    return connection
 
 
 @lru_cache(maxsize=4)
@@ -168,7 +181,8 @@ def _check_server(place: Place) -> None:
         with _engine(place.name).connect():
             pass
     except ModuleNotFoundError as error:
-        refuse(f"hydra.sweeper.storage: {error}; pip install 'psycopg[binary]', and use postgresql+psycopg://")
-    except Exception as error:  # whatever the driver raises means one thing: no connection
+        hint = "pip install 'psycopg[binary]', and write postgresql+psycopg://..."
+        refuse(f"hydra.sweeper.storage: {error}; {hint}")
+    except Exception as error:  # noqa: BLE001  # a driver's errors all say: no connection
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
         refuse(f"hydra.sweeper.storage: cannot reach {place.public}: {reason}")

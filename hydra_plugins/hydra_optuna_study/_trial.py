@@ -1,4 +1,4 @@
-"""How a task learns of its trial: a context variable. Imports nothing, so that a plain run can ask for free."""
+"""How a task learns of its trial: a context variable, free of imports for runs without a study."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The one module of this plugin that Hydra scans at start-up: its config node and its class, no heavy import."""
+"""What Hydra scans at start-up: the plugin's config node and its class, no heavy import."""
 
-# No postponed annotations here: Hydra 1.3 executes this file before sys.modules knows it, and dataclasses would look there.
+# No postponed annotations here: Hydra 1.3 executes this file before sys.modules knows it, and
+# dataclasses would look there.
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,15 +21,16 @@ class OptunaStudyConf:
     study_name: str = "study"
     n_trials: int | None = 20  # finished trials the study is to have in all; null: the whole grid
     workers: Any = "auto"  # an int, or auto: one a core
-    storage: str | None = None  # null: study.journal in hydra.sweep.dir; a path; postgresql://, sqlite:///
+    storage: str | None = None  # a path, sqlite:///..., postgresql://...; null: in sweep.dir
     direction: Any = "minimize"  # or maximize; a list for several objectives
-    metric: Any = None  # key of the mapping that the task returns; null: it returns the number itself
+    metric: Any = None  # key in the mapping that the task returns; null: it returns numbers
     sampler: Any = None  # a `_target_` node; null: Optuna's default
     pruner: Any = None  # a `_target_` node; null: no pruning
-    params: dict[str, Any] = field(default_factory=dict)  # dotted key: Hydra sweep, or a plain value
+    params: dict[str, Any] = field(default_factory=dict)  # dotted key: a Hydra sweep, or a value
     conditions: dict[str, str] = field(default_factory=dict)  # dotted key: "other.key > 2"
     max_failure_rate: float = 1.0  # of the finished trials; past it the study stops
     max_retries: int = 2  # times that a trial whose worker died is tried again
+    dead_hosts: list[str] = field(default_factory=list)  # machines that will not come back
     seed: int | None = None  # worker k samples with seed + k; null: drawn once a study
     observer: Any = None  # a `_target_` node of an `_observer.Observer`
 
@@ -45,19 +47,20 @@ class OptunaStudySweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        """Keep what Hydra hands over."""
         self.config = config
         self.hydra_context = hydra_context
         self.task_function = task_function
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run, resume or join the study; returns it. `arguments`: overrides of the command line."""
-        from hydra_plugins.hydra_optuna_study._controller import sweep  # optuna takes half a second
+        # not at the top: Optuna takes half a second, and every start of Hydra scans this file
+        from hydra_plugins.hydra_optuna_study._controller import sweep
 
-        assert self.config is not None and self.hydra_context is not None
+        assert self.config is not None
+        assert self.hydra_context is not None
         assert self.task_function is not None
-        return sweep(
-            self.settings, arguments, self.config, self.hydra_context, self.task_function
-        )
+        return sweep(self.settings, arguments, self.config, self.hydra_context, self.task_function)
 
 
 ConfigStore.instance().store(

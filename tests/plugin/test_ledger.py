@@ -1,0 +1,158 @@
+"""The books of a study: what counts, what is reaped, what is tried again; locks, torn files."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from hydra_plugins.hydra_optuna_study._ledger import failure_of, reap, tally
+from hydra_plugins.hydra_optuna_study._process import process_of, start_of, this_process
+from hydra_plugins.hydra_optuna_study._storage import Place
+
+
+@pytest.fixture
+def study(tmp_path):
+    return optuna.create_study(study_name="s", storage=Place(str(tmp_path / "s.journal")).open())
+
+
+def begin(study, worker=None):
+    """A running trial, signed by a worker or by nobody."""
+    trial = study.ask()
+    if worker:
+        trial.set_user_attr("worker", worker.attrs())
+    trial.suggest_float("x", 0, 1)
+    return trial
+
+
+def dead():
+    """A process that has ended."""
+    return replace(this_process(), started="0")
+
+
+def test_a_dead_workers_trial_is_tried_again_with_equal_parameters(study):
+    """Its retry is queued with the same point, and the dead trial counts no more."""
+    trial = begin(study, dead())
+    reap(study, max_retries=2)
+    books = tally(study)
+    assert (len(books.waiting), len(books.running), books.finished, books.replaced) == (1, 0, 0, 1)
+    assert books.waiting[0].params == trial.params
+    assert failure_of(study.trials[0]) == "its worker died; it is tried again"
+
+
+def test_a_live_workers_trial_is_left_alone(study):
+    """Also that of another controller, and that of another machine, which cannot be seen."""
+    begin(study, this_process())
+    begin(study, replace(dead(), host="elsewhere"))
+    reap(study, max_retries=2)
+    assert len(tally(study).running) == 2
+    reap(study, max_retries=2, dead_hosts=["elsewhere"])  # the user knows better
+    assert len(tally(study).running) == 1
+
+
+def test_an_unsigned_trial_lost_its_worker_while_it_was_claimed(study):
+    """Claiming and signing are one step under the lock, so nobody works on it."""
+    study.ask()
+    reap(study, max_retries=2)
+    assert tally(study).replaced == 1
+
+
+def test_retries_end(study):
+    """After `max_retries` the trial is finished, as failed, with the number in its reason."""
+    begin(study, dead())
+    for _ in range(4):
+        reap(study, max_retries=2)
+        if tally(study).waiting:
+            study.ask().set_user_attr("worker", dead().attrs())
+    books = tally(study)
+    assert len(study.trials) == 3
+    assert (books.finished, books.replaced, len(books.waiting)) == (1, 2, 0)
+    assert failure_of(books.failed[0]) == "its worker died, after 2 retries"
+
+
+def test_reaping_twice_or_dying_within_it_loses_and_doubles_nothing(study):
+    """The retry is queued before the trial is failed; a second reaper finds the work done."""
+    trial = begin(study, dead())
+    attrs = {"retry_of": trial.number, "retries": 1}
+    study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs=attrs))  # died here
+    reap(study, max_retries=2)
+    reap(study, max_retries=2)
+    assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_a_trial_that_the_heartbeat_failed_is_tried_again(study):
+    """It has no reason of its own; whoever settles the books next queues it."""
+    trial = begin(study, replace(dead(), host="elsewhere"))
+    study.tell(trial, state=TrialState.FAIL)
+    reap(study, max_retries=2)
+    assert len(tally(study).waiting) == 1
+    assert failure_of(study.trials[0]) == "its worker stopped answering"
+
+
+def test_a_trials_own_failure_is_final(study):
+    """A trial that failed by itself counts, and is not tried again."""
+    trial = begin(study, dead())
+    trial.set_user_attr("failure", "ValueError: as asked")
+    study.tell(trial, state=TrialState.FAIL)
+    reap(study, max_retries=2)
+    assert tally(study).finished == len(study.trials) == 1
+
+
+def test_failures_are_judged_from_the_tenth_trial_on(study):
+    """One early failure stops nothing; a rate that must be exceeded in the end does at once."""
+    for k in range(6):
+        study.tell(begin(study), state=TrialState.FAIL)
+        assert tally(study).too_many_failures(0.5, n_trials=100) == (k == 5)
+    assert tally(study).too_many_failures(0.0, n_trials=100)
+    assert not tally(study).too_many_failures(1.0, n_trials=6)
+
+
+def test_a_process_is_known_by_its_start():
+    """A number that was handed out again is another process; a zombie is none."""
+    me = this_process()
+    assert me.is_here
+    assert me.is_alive
+    assert process_of(me.attrs()) == me
+    assert not replace(me, started="1").is_alive
+    assert not replace(me, boot="before").is_alive
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert start_of(child.pid) is None
+    child.wait()
+    assert start_of(child.pid) is None
+
+
+def test_a_torn_line_is_taken_away(tmp_path):
+    """What a full disk left of a line does not spoil the next one."""
+    place = Place(str(tmp_path / "s.journal"))
+    study = optuna.create_study(study_name="s", storage=place.open())
+    with open(place.name, "ab") as file:
+        file.write(b'{"op_code":4,"worker')
+    study.set_user_attr("after", 1)
+    assert optuna.load_study(study_name="s", storage=place.open()).user_attrs == {"after": 1}
+
+
+def hold(name, held):
+    with Place(name).lock():
+        held.set()
+        multiprocessing.Event().wait()
+
+
+def test_a_lock_dies_with_its_holder(tmp_path):
+    """kill -9 of a worker that claims leaves nobody waiting."""
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    name = str(tmp_path / "s.journal")
+    process = context.Process(target=hold, args=(name, held))
+    process.start()
+    assert held.wait(20)
+    process.kill()
+    with Place(name).lock():
+        process.join()
+    process.close()

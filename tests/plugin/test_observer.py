@@ -1,0 +1,45 @@
+"""What a program sees of a study, and the further search that it may ask for."""
+
+from __future__ import annotations
+
+import optuna
+
+from tests.plugin.sweeping import account, load, sweep
+
+OBSERVER = "hydra.sweeper.observer={_target_: watching.Watching, file: seen.txt}"
+
+
+def follow_up(folder):
+    """The study that follows toy, and its name."""
+    storage = load(folder)._storage
+    (name,) = [s.study_name for s in storage.get_all_studies() if s.study_name != "toy"]
+    return name, optuna.load_study(study_name=name, storage=storage)
+
+
+def test_a_follow_up_runs_by_the_same_machinery(tmp_path):
+    """It has a study and a folder of its own, keeps fixed overrides, and is resumed as usual."""
+    sweep(tmp_path, OBSERVER, "sleep=0.001", "steps=2", "hydra.sweeper.n_trials=4")
+    best = load(tmp_path).best_trial
+    name, study = follow_up(tmp_path)
+    assert name == f"toy-best-{best.number}"
+    assert sorted(t.params["steps"] for t in study.trials) == [1, 2, 3]
+    assert {t.value for t in study.trials} == {best.value}
+    folder = f"toy/best-{best.number}"
+    assert len(account(tmp_path, 2, folder)) == 2
+    overrides = (tmp_path / "multirun" / folder / "2/.hydra/overrides.yaml").read_text()
+    assert "- sleep=0.001\n" in overrides
+    seen = [line for line in (tmp_path / "seen.txt").read_text().splitlines() if line != "changed"]
+    assert seen == ["started toy 4", "ended toy False", f"started {name} 4", f"ended {name} False"]
+
+    done = sweep(tmp_path, OBSERVER, "sleep=0.001", "steps=2", "hydra.sweeper.n_trials=4")
+    assert f"study {name} is complete: 3 trials" in done.stdout
+    assert len(follow_up(tmp_path)[1].trials) == 3
+
+
+def test_the_observer_learns_how_a_study_ended(tmp_path):
+    """A study that stops early is told as interrupted, and nothing follows it."""
+    rate = ("fail=raise", "depth=1", "hydra.sweeper.max_failure_rate=0.1")
+    sweep(tmp_path, OBSERVER, *rate, code=1)
+    seen = (tmp_path / "seen.txt").read_text().splitlines()
+    assert seen[0] == "started toy 6"
+    assert seen[-1] == "ended toy True"

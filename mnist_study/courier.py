@@ -10,9 +10,9 @@ from collections.abc import Callable
 from mnist_study.spool import Spool
 
 INTERVAL = 2.0  # seconds between two portions: a run that is watched moves
-RETRY = 3.0  # seconds before another try
-PATIENCE = 10.0  # seconds without progress after which the end of a run waits no longer
-START_PATIENCE = 90.0  # the same while the first portion is under way: imports, a new database
+RETRY = 2.0  # seconds before another try
+PATIENCE = 10.0  # seconds without progress that the end of a run waits for a store in trouble
+SLOW_PATIENCE = 60.0  # the same while nothing has failed: an import, a new database, a busy machine
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,6 @@ class Courier(threading.Thread):
         self._wake, self._over = threading.Event(), threading.Event()
         self._given_up = False
         self.trouble: Exception | None = None  # why the last try failed
-        self.tried = False
 
     def run(self) -> None:
         """Deliver until the run is over and everything has arrived."""
@@ -40,7 +39,6 @@ class Courier(threading.Thread):
                 if self.trouble is None:
                     _log.info("tracking waits: %s", error)
                 self.trouble = error
-            self.tried = True
             if last and self.trouble is None:
                 break
             if not (self._over.is_set() and self.trouble is None):
@@ -57,7 +55,7 @@ class Courier(threading.Thread):
             self.join(0.05)
             if len(self._spool.waiting) != left:
                 progress, left = time.monotonic(), len(self._spool.waiting)
-            if time.monotonic() - progress > (PATIENCE if self.tried else START_PATIENCE):
+            if time.monotonic() - progress > (SLOW_PATIENCE if self.trouble is None else PATIENCE):
                 self._given_up = True
                 self._wake.set()
                 return False

@@ -120,7 +120,7 @@ def _with_legend(sheet: Rgb, words: list[tuple[int, int, str, int]], count: str)
     sheet[top : top + 16, left : left + bar] = weight_colors(
         np.sign(shares) * shares**2 * WEIGHT_LIMIT
     )
-    for weight in (-1, -0.3, -0.1, -0.01, 0, 0.01, 0.1, 0.3, 1):
+    for weight in (-1, -0.3, -0.1, 0, 0.1, 0.3, 1):
         position = math.copysign(math.sqrt(abs(weight)), weight)
         words.append((left + round((position + 1) / 2 * bar), top + 19, f"{weight:g}", 14))
     words += [(left // 2, top, "weight", 16), (width - left // 2, top, count, 16)]
@@ -129,7 +129,8 @@ def _with_legend(sheet: Rgb, words: list[tuple[int, int, str, int]], count: str)
     for x, y, text, size in words:
         draw.text((x, y), text, 51, ImageFont.load_default(size), anchor="mt")
     letters = np.asarray(page, np.uint8) | 15  # in 16 greys
-    return np.minimum(sheet, letters[..., None])
+    np.minimum(sheet, letters[..., None], out=sheet)
+    return sheet
 
 
 @dataclass(slots=True)

@@ -51,7 +51,6 @@ def without_passwords(text: str) -> str:
 @functools.cache
 def git_tags() -> dict[str, str]:
     """The commit that this code is from and whether it was changed since; {} outside a checkout."""
-
     here = Path(__file__)
 
     def git(*words: str) -> str:
@@ -73,7 +72,7 @@ def header(record: RunRecord, settings: TrackingConfig, uri: str, token: str) ->
     dataset = record.dataset
     tags = git_tags() | {
         "state": "running",
-        "weights.scale": f"sqrt(|w| / {WEIGHT_LIMIT:g}), red positive, blue negative, white 0",
+        "weights.scale": f"red +, blue -, white 0; depth sqrt(|w|), full at {WEIGHT_LIMIT:g}",
         "mlflow.note.content": description(record, {}),
         "mlflow.source.name": "mnist_study",
     }
@@ -105,21 +104,17 @@ def _params(params: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def description(record: RunRecord, final: Mapping[str, float]) -> str:
-    """The run in Markdown, for the top of its page."""
+    """The run in Markdown, two short lines for the top of its page."""
     dataset = record.dataset
     height, width = dataset.image_shape
-    shape = f"{height} x {width}, {dataset.classes} classes"
-    lines = [
-        f"**{run_name(record)}** on `{dataset.name}`: images of {shape}.",
-        "",
-        "| | images | loss | accuracy |",
-        "|---|---|---|---|",
+    counts = ", ".join(f"{len(part.labels):,} {name}" for name, part in _splits(dataset).items())
+    images = f"{height} x {width} images of {dataset.classes} classes: {counts}"
+    scores = [
+        f"{split} **{final[accuracy]:.2%}** (loss {final[loss]:.4f})"
+        for split in _splits(dataset)
+        if {accuracy := f"final/{split}_accuracy", loss := f"final/{split}_loss"} <= final.keys()
     ]
-    for split, part in _splits(dataset).items():
-        scores = [final.get(f"final/{split}_{quantity}") for quantity in ("loss", "accuracy")]
-        cells = ["" if score is None else f"{score:.4f}" for score in scores]
-        lines.append(f"| {split} | {len(part.labels):,} | {cells[0]} | {cells[1]} |")
-    return "\n".join(lines)
+    return f"**{run_name(record)}** on `{dataset.name}`, {images}\n\n" + ", ".join(scores)
 
 
 def now() -> int:

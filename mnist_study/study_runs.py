@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mnist_study.config import TrackingConfig
 from mnist_study.record import git_tags
-from mnist_study.tracker import Status
+from mnist_study.tracker import Status, ending_tags
 from mnist_study.tracking import client_for, ensure_experiment, log_values
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ def set_run_status(
 ) -> None:
     """End a run with a status, and say why in its tag `failure` or `reason`."""
     client = client_for(settings)
-    if reason:
-        client.set_tag(run_id, "failure" if status == "FAILED" else "reason", reason)
+    log_values(client, run_id, tags=ending_tags(status, reason))
     client.set_terminated(run_id, status)
 
 
@@ -57,11 +56,12 @@ def reconcile(
     """
     corrected = 0
     for run in children(settings, parent_id):
-        number = run.data.tags.get(TRIAL)
-        unknown: tuple[Status, str | None] = ("FAILED", "its process died")
-        status, reason = trials.get(int(number), unknown) if number else unknown
-        if run.info.status != status and (number or run.info.status == "RUNNING"):
-            set_run_status(settings, run.info.run_id, status, reason)
+        number = run.data.tags.get(TRIAL, "")
+        expected = trials.get(int(number)) if number.isdigit() else None
+        if expected is None and run.info.status == "RUNNING":
+            expected = ("FAILED", "its process died")
+        if expected is not None and run.info.status != expected[0]:
+            set_run_status(settings, run.info.run_id, *expected)
             corrected += 1
     return corrected
 

@@ -98,21 +98,18 @@ class RunTracker:
 
     def end(self, status: Status, reason: str | None = None) -> None:
         """End the run now; the end of the `with` block has nothing to add then."""
-        self._end(status, _STATES[status], reason)
+        self._end(status, None, reason)
 
     def hint(self) -> str:
         """How to look at the run, in one line."""
         return self._where(self._recorder.spool)
 
-    def _end(self, status: Status, state: str, reason: str | None) -> None:
+    def _end(self, status: Status, state: str | None, reason: str | None) -> None:
         if self._ended:
             return
         self._ended = True
-        tags = {"state": state}
-        if reason:
-            tags["failure" if status == "FAILED" else "reason"] = reason
         self._safely(self._recorder.picture)
-        self._safely(lambda: self._recorder.end(status, tags))
+        self._safely(lambda: self._recorder.end(status, ending_tags(status, reason, state)))
         if not self._courier.finish():
             folder, why = self._recorder.spool.folder.parent, self._courier.trouble or "no answer"
             _log.warning(
@@ -129,6 +126,16 @@ class RunTracker:
             if not self._warned:
                 _log.warning("tracking lacks something of this run: %s", error)
             self._warned = True
+
+
+def ending_tags(
+    status: Status, reason: str | None = None, state: str | None = None
+) -> dict[str, str]:
+    """The tags that say how a run ended: `state`, and `failure` or `reason`."""
+    tags = {"state": state or _STATES[status]}
+    if reason:
+        tags["failure" if status == "FAILED" else "reason"] = reason
+    return tags
 
 
 def ending(error: BaseException | None) -> tuple[Status, str, str | None]:

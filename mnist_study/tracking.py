@@ -36,14 +36,15 @@ __all__ = ["RunRecord", "Tracker", "open_tracker"]
 
 # MLflow's own defaults block a call on a dead server for four minutes; the courier tries again.
 _ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-_TOKEN = "run_token"  # noqa: S105 - the tag by which a run is found again, no secret
+_TOKEN = "mlflow.mnist_study.token"  # noqa: S105 - a tag, hidden by its prefix, no secret
 _connecting = threading.Lock()
 
 
@@ -127,9 +128,7 @@ def deliver(spool: Spool, uri: str | None = None) -> None:
     if run_id is None:
         again = spool.attempted
         spool.mark(None)
-        run_id = _create_run(
-            client, spool.header, _experiment_id(uri, spool.header["experiment"]), again
-        )
+        run_id = _create_run(uri, spool.header, again)
         spool.mark(run_id)
     for kind, group in groupby(spool.waiting, key=lambda record: next(iter(record))):
         records = list(group)
@@ -137,21 +136,19 @@ def deliver(spool: Spool, uri: str | None = None) -> None:
         spool.mark(run_id, arrived=len(records))
 
 
-def _create_run(client: MlflowClient, header: Record, experiment: str, again: bool) -> str:
+def _create_run(uri: str, header: Record, again: bool) -> str:
     """Create the run that `header` describes, unless an earlier try has done so unnoticed."""
-    token = header["token"]
-    found = (
-        client.search_runs([experiment], f"tags.{_TOKEN} = '{token}'", max_results=1)
-        if again
-        else []
-    )
-    tags = header["tags"] | {_TOKEN: token}
+    client, experiment = _client(uri), _experiment_id(uri, header["experiment"])
+    tags = header["tags"] | {_TOKEN: header["token"]}
     if header["parent"]:
         tags["mlflow.parentRunId"] = header["parent"]
+    mine = f"tags.`{_TOKEN}` = '{header['token']}'"
+    found = client.search_runs([experiment], mine, max_results=1) if again else []
     run = found[0] if found else client.create_run(experiment, header["time"], tags, header["name"])
     run_id = str(run.info.run_id)
     log_values(client, run_id, params=header["params"])
-    client.log_inputs(run_id, [_dataset(header["dataset"])])
+    with first_use(uri):  # two processes with the same new dataset are too much for MLflow, too
+        client.log_inputs(run_id, [_dataset(header["dataset"])])
     return run_id
 
 

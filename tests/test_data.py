@@ -1,11 +1,9 @@
-"""The three sources give the same arrays, and what they cannot read they name."""
+"""The three sources give the same arrays."""
 
 from __future__ import annotations
 
-import gzip
+import inspect
 import logging
-import shutil
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,53 +11,10 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from mnist_study import _idx, _png, data
-from mnist_study._table import Table
-
-FILES = [
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-]
-
-
-def idx_bytes(array):
-    """Encode an array of unsigned bytes as LeCun describes it."""
-    array = np.asarray(array, np.uint8)
-    return (
-        bytes([0, 0, 8, array.ndim])
-        + struct.pack(f">{array.ndim}I", *array.shape)
-        + array.tobytes()
-    )
-
-
-def write_idx(folder, parts, names=FILES):
-    """Write four arrays as IDX files, gzipped where the name says so."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, array in zip(names, parts, strict=True):
-        pack = gzip.compress if name.endswith(".gz") else bytes
-        (folder / name).write_bytes(pack(idx_bytes(array)))
-    return folder
-
-
-def load(source, root, *, validation=0, cache=None):
-    return source(root=str(root), validation=validation, split_seed=0, cache=cache)
-
-
-def toy_parts(training=12, test=6, classes=3, shape=(4, 5)):
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (training + test, *shape), np.uint8)
-    labels = np.arange(training + test) % classes
-    return images[:training], labels[:training], images[training:], labels[training:]
-
-
-def toy_table(parts):
-    images = np.concatenate(parts[::2])
-    table = Table.blank(images.shape, training=len(parts[0]), validation=0)
-    table.images[:], table.labels[:] = images, np.concatenate(parts[1::2])
-    return table.sealed()
+from tests.data_files import FILES, load, toy_parts, toy_table, write_idx
 
 
 def assert_same(one, other):
@@ -167,143 +122,15 @@ def test_png_reads_other_kinds_of_grey(tmp_path, kind):
     )
 
 
-def unlink(name):
-    return lambda root: (root / name).unlink()
-
-
-def put(name, array):
-    return lambda root: (root / name).write_bytes(idx_bytes(array))
-
-
-def cut(name, size):
-    return lambda root: (root / name).write_bytes((root / name).read_bytes()[:size])
-
-
-def cut_gzip(root):
-    packed = gzip.compress((root / FILES[0]).read_bytes())
-    (root / FILES[0]).write_bytes(packed[:-9])
-
-
-def wide_png(root):
-    iio.imwrite(root / "Train" / "1" / "00001.png", np.zeros((4, 6), np.uint8))
-
-
-def deep_png(root):
-    iio.imwrite(root / "Train" / "1" / "00001.png", np.zeros((4, 5), np.uint16))
-
-
-def clear_png(root):
-    iio.imwrite(root / "Test" / "1" / "00001.png", np.zeros((4, 5, 4), np.uint8))
-
-
-def empty_class(root):
-    for path in (root / "Train" / "2").iterdir():
-        path.unlink()
-
-
-IDX_FAULTS = [
-    (unlink(FILES[1]), "root must hold train-labels-idx1-ubyte.*without it"),
-    (put("train.idx", [1]), None),  # another file beside them does no harm
-    (put(f"letters-{FILES[0]}", [1]), "root must hold one dataset.*letters-train.*, train"),
-    (cut(FILES[0], -1), "train-images.*must hold 240 bytes after its header, holds 239"),
-    (cut(FILES[0], 9), "train-images.*must hold a header of 16 bytes, holds 9"),
-    (cut(FILES[3], 0), "t10k-labels.*must be an IDX file of unsigned bytes, starts with nothing"),
-    (cut_gzip, "train-images.*must be a whole gzip file"),
-    (lambda root: (root / FILES[2]).write_text("<html>"), "t10k-images.*starts with 3c68746d"),
-    (put(FILES[0], [0] * 12), r"train-images.*hold images \(rank 3\), holds labels \(rank 1\)"),
-    (put(FILES[1], np.zeros((12, 4, 5))), r"train-labels.*hold labels \(rank 1\), holds images"),
-    (put(FILES[1], [0] * 11), "train-labels.*one label an image, holds 11, .*images.* 12 images"),
-    (put(FILES[2], np.zeros((6, 5, 5))), "t10k-images.*must hold images of 4 x 5 .*holds 5 x 5"),
-    (put(FILES[3], [0, 1, 2, 3, 0, 1]), "t10k-labels.*at most 2, the highest.*holds 3"),
-]
-
-
-@pytest.mark.parametrize(("break_it", "sentence"), IDX_FAULTS)
-def test_a_broken_idx_folder_is_named(tmp_path, break_it, sentence):
-    """Each fault gives one line that names the file and the fact."""
-    root = write_idx(tmp_path, toy_parts())
-    break_it(root)
-    if sentence is None:
-        assert load(data.idx, root).classes == 3
-        return
-    with pytest.raises((ValueError, FileNotFoundError), match=sentence) as caught:
-        load(data.idx, root)
-    assert "\n" not in str(caught.value)
-    assert str(root) in str(caught.value)
-
-
-PNG_FAULTS = [
-    (
-        lambda root: shutil.rmtree(root / "Test"),
-        "root must hold the folders Train and Test, .*Test",
-    ),
-    (lambda root: (root / "Train" / "2").rename(root / "Train" / "3"), "named 0 to 2.*has '3'"),
-    (lambda root: (root / "Train" / "2").rename(root / "Train" / "two"), "Train: .*has 'two'"),
-    (lambda root: shutil.rmtree(root / "Test" / "2"), "Test: must hold 3 class folders.*has 2"),
-    (empty_class, "Train.2: a class folder must hold .*png files, has none"),
-    (lambda root: [shutil.rmtree(p) for p in (root / "Train").iterdir()], "Train: .*has none"),
-    (wide_png, "1.00001.png: must have 4 x 5 as in .*00000.png, has 4 x 6 pixels"),
-    (deep_png, "1.00001.png: must be an opaque 8-bit grey or colour image, holds uint16"),
-    (clear_png, "Test.1.00001.png: must be an opaque 8-bit .* with transparency"),
-    (cut("Train/1/00001.png", 50), "Train.1.00001.png: must be a PNG image, cannot be read"),
-    (cut("Train/1/00001.png", 0), "Train.1.00001.png: must be a PNG image, cannot be read"),
-    (put("Train/1/00001.png", [1]), "Train.1.00001.png: must be a PNG image, cannot be read"),
-]
-
-
-@pytest.mark.parametrize(("break_it", "sentence"), PNG_FAULTS)
-def test_a_broken_png_tree_is_named(tmp_path, break_it, sentence):
-    """Each fault gives one line that names the file or folder and the fact."""
-    root = tmp_path / "tree"
-    _png.write(root, toy_table(toy_parts()))
-    break_it(root)
-    with pytest.raises((ValueError, FileNotFoundError), match=sentence) as caught:
-        load(data.png, root)
-    assert "\n" not in str(caught.value)
-    assert str(root) in str(caught.value)
-
-
-@pytest.mark.parametrize("source", [data.idx, data.png])
-@pytest.mark.parametrize("root", ["no/such/folder", "", None, "~nobody-of-this-name/x"])
-def test_a_root_that_is_no_folder_is_named(source, root):
-    """The sentence begins with the argument's name."""
-    with pytest.raises(FileNotFoundError, match=r"^root must be an existing folder, got root="):
-        source(root=root, validation=0, split_seed=0, cache=None)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ({"validation": 12}, "^validation < training images .*validation=12, training images=12$"),
-        ({"validation": -1}, "^validation must be a whole number, 0 or more, got validation=-1$"),
-        ({"validation": 2.5}, "^validation must be a whole number"),
-        ({"validation": True}, "^validation must be a whole number"),
-        ({"split_seed": "x"}, "^split_seed must be a whole number, .*got split_seed='x'$"),
-        ({"cache": ""}, "^cache must be the path of a folder or null, got cache=''$"),
-        ({"cache": 3}, "^cache must be the path of a folder or null, got cache=3$"),
-    ],
-)
-def test_a_bad_argument_is_named(tmp_path, arguments, sentence):
-    """The sentence begins with the argument's name, so that a caller can prefix the group."""
-    root = str(write_idx(tmp_path, toy_parts()))
-    with pytest.raises(ValueError, match=sentence):
-        data.idx(**{"root": root, "validation": 0, "split_seed": 0, "cache": None, **arguments})
-
-
-def test_a_damaged_embedded_file_is_named_even_with_a_warm_cache(tmp_path, monkeypatch):
-    """The checksums are verified at every start, before the cache is asked."""
-    shutil.copytree(data._EMBEDDED, tmp_path / "mnist")
-    monkeypatch.setattr(data, "_EMBEDDED", tmp_path / "mnist")
-    cache = str(tmp_path / "cache")
-    data.mnist(validation=0, split_seed=0, cache=cache)
-    path = tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz"
-    raw = bytearray(path.read_bytes())
-    raw[2000] ^= 1
-    path.write_bytes(raw)
-    with pytest.raises(
-        ValueError, match=r"t10k-labels-idx1-ubyte\.gz: damaged, its sha256 must be"
-    ):
-        data.mnist(validation=0, split_seed=0, cache=cache)
+def test_colour_becomes_luminance(tmp_path):
+    """Red, green, blue and white weigh 0.299, 0.587, 0.114 and 1 (ITU-R BT.601)."""
+    _png.write(tmp_path / "tree", toy_table(toy_parts()))
+    image = np.zeros((4, 5, 3), np.uint8)
+    image[0, :3] = 255 * np.eye(3)
+    image[1] = 255
+    iio.imwrite(tmp_path / "tree" / "Train" / "0" / "00000.png", image)
+    grey = load(data.png, tmp_path / "tree").train.images[0]
+    assert grey[:10].tolist() == [76, 150, 29, 0, 0] + [255] * 5
 
 
 def test_export_writes_a_tree_that_reads_back(tmp_path, monkeypatch, capsys, caplog):
@@ -332,6 +159,38 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch, capsys):
     assert data.main(["export_png", str(tmp_path / "tree")]) == 130
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err == "interrupted: nothing was written\n"
+
+
+def test_a_terminal_gets_a_bar(tmp_path, monkeypatch, capsys):
+    """Where standard error is a terminal, tqdm draws; nowhere else."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _png.write(tmp_path / "tree", toy_table(toy_parts()))
+    load(data.png, tmp_path / "tree")
+    drawn = capsys.readouterr().err
+    assert "writing PNG files: 100%" in drawn
+    assert "reading PNG files: 100%" in drawn
+
+
+@pytest.mark.parametrize("package", ["no_such_package", "json"])
+def test_the_import_system_is_left_as_it_was(package):
+    """Only within the block, and only what is not imported yet, cannot be imported."""
+    before = dict(sys.modules)
+    with _png._no_search_for(package):
+        assert sys.modules[package] is before.get(package)
+    assert sys.modules == before
+
+
+@pytest.mark.parametrize("name", ["mnist", "idx", "png"])
+def test_each_source_has_its_config(name, monkeypatch):
+    """A file of the `data` group gives every argument of its target, and no other."""
+    monkeypatch.delenv("MNIST_STUDY_CACHE", raising=False)
+    config = OmegaConf.load(Path(__file__).parents[1] / "conf" / "data" / f"{name}.yaml")
+    target = getattr(data, name)
+    assert config["_target_"] == f"mnist_study.data.{name}"
+    assert {*config} - {"_target_"} == {*inspect.signature(target).parameters}
+    assert config.cache == "~/.cache/mnist_study"
+    monkeypatch.setenv("MNIST_STUDY_CACHE", "/elsewhere")
+    assert config.cache == "/elsewhere"
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,17 @@ def test_a_changed_png_tree_is_read_again(tmp_path, change, monkeypatch):
     assert changed.digest != before.digest
 
 
+def test_each_split_has_its_own_block(tmp_path):
+    """Neither another seed nor another size is answered with the images of the first."""
+    root = tmp_path / "tree"
+    _png.write(root, make_tree_table())
+    for validation, seed in ((3, 0), (3, 1), (2, 0), (0, 0), (0, 1)):
+        arguments = {"root": str(root), "validation": validation, "split_seed": seed}
+        kept = [data.png(**arguments, cache=str(tmp_path / "cache")) for _ in range(2)]
+        assert {one.digest for one in kept} == {data.png(**arguments, cache=None).digest}
+    assert len(list((tmp_path / "cache").iterdir())) == 4  # without validation no seed matters
+
+
 def test_two_processes_may_start_at_once(tmp_path):
     """Both get the same data from an empty cache, and no scratch file stays."""
     code = (

@@ -1,0 +1,54 @@
+"""Small datasets for the tests of data, as arrays and as files."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+
+import numpy as np
+
+from mnist_study._table import Table
+
+FILES = [
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+]
+
+
+def idx_bytes(array):
+    """Encode an array of unsigned bytes as LeCun describes it."""
+    array = np.asarray(array, np.uint8)
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
+
+
+def write_idx(folder, parts, names=FILES):
+    """Write four arrays as IDX files, gzipped where the name says so."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in zip(names, parts, strict=True):
+        pack = gzip.compress if name.endswith(".gz") else bytes
+        (folder / name).write_bytes(pack(idx_bytes(array)))
+    return folder
+
+
+def load(source, root, *, validation=0, cache=None):
+    return source(root=str(root), validation=validation, split_seed=0, cache=cache)
+
+
+def toy_parts(training=12, test=6, classes=3, shape=(4, 5)):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (training + test, *shape), np.uint8)
+    labels = np.arange(training + test) % classes
+    return images[:training], labels[:training], images[training:], labels[training:]
+
+
+def toy_table(parts):
+    images = np.concatenate(parts[::2])
+    table = Table.blank(images.shape, training=len(parts[0]), validation=0)
+    table.images[:], table.labels[:] = images, np.concatenate(parts[1::2])
+    return table.sealed()

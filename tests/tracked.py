@@ -1,0 +1,85 @@
+"""A made-up run for the tests of tracking: real rooms, small arrays, no training."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mnist_study.config import TrackingConfig
+from mnist_study.data import Dataset, Split
+from mnist_study.network import Network
+from mnist_study.record import RunRecord
+from mnist_study.training import EpochEnded, Event, Finished, Measured, Score
+
+SHAPE = (6, 5)
+
+
+def dataset() -> Dataset:
+    """Eight training, four validation and two test images of 6 x 5 pixels, ten classes."""
+
+    def split(n: int) -> Split:
+        images = np.zeros((n, math.prod(SHAPE)), np.uint8)
+        return Split(images=images, labels=np.arange(n, dtype=np.int64) % 10)
+
+    parts = {"train": split(8), "validation": split(4), "test": split(2)}
+    return Dataset(name="toy", classes=10, image_shape=SHAPE, digest="d" * 32, **parts)
+
+
+def settings(uri: str | None, **more: object) -> TrackingConfig:
+    """A tracking section."""
+    section = {"backend": "mlflow", "experiment": "toys", "run_name": None, "tags": {}}
+    return TrackingConfig(uri=uri, **section | more)
+
+
+def record(folder: Path, *, depth: int = 1, per_epoch: bool = False, **more: object) -> RunRecord:
+    """What is known of the made-up run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    network = Network(
+        math.prod(SHAPE),
+        10,
+        depth=depth,
+        width=12,
+        activation="relu",
+        init="normal",
+        init_std=0.1,
+        rng=np.random.default_rng(0),
+    )
+    params = {
+        "optimizer._target_": "mnist_study.optimizers.Sgd",
+        "optimizer.lr": 0.01,
+        "model.hidden": None,
+        "model.layers[0]": "x",
+    }
+    given = {
+        "folder": folder,
+        "config_yaml": "optimizer:\n  lr: 0.01\n",
+        "params": params,
+        "tags": {"hydra.output_dir": str(folder)},
+        "dataset": dataset(),
+        "network": network,
+        "curves_per_epoch": per_epoch,
+    }
+    return RunRecord(**given | more)
+
+
+def scores(step: int, *splits: str) -> dict[str, Score]:
+    """Made-up scores that get better with the step."""
+    loss = 0.1 + 2 / (1 + 0.1 * step)
+    return {s: Score(loss + 0.01 * i, 1 - loss / 3) for i, s in enumerate(splits)}
+
+
+def events(
+    points: int = 8, *, every: int = 5, epoch: int = 20, pause: float = 0.0
+) -> Iterator[Event]:
+    """A run's events: a point every 5 iterations, an epoch every 20, the end."""
+    seen = ("train", "validation")
+    for step in range(every, points * every + 1, every):
+        time.sleep(pause)
+        yield Measured(step, 1 + (step - 1) // epoch, 0.01, scores(step, *seen))
+        if step % epoch == 0:
+            yield EpochEnded(step, step // epoch, 0.01, scores(step, *seen))
+    yield Finished(points * every, scores(step, *seen, "test"), 1.5, 1000.0)

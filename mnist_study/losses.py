@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from mnist_study.layers import Array
 
 Gradient = Literal["exact", "report"]
+Labels = NDArray[np.integer[Any]]
 
 
 def softmax(logits: Array) -> Array:
@@ -20,9 +21,20 @@ def softmax(logits: Array) -> Array:
 
 
 def softmax_cross_entropy(
-    logits: Array, labels: NDArray[np.integer[Any]], gradient: Gradient | None = "exact"
+    logits: Array, labels: Labels, gradient: Gradient | None = "exact"
 ) -> tuple[float, int]:
     """Mean cross-entropy of a softmax classifier; `logits` is overwritten by the loss's gradient.
+
+    The same as a `CrossEntropy` made for this one call.
+    """
+    cross_entropy = CrossEntropy(*logits.shape, logits.dtype)
+    loss, correct = cross_entropy(logits, labels, gradient)
+    logits[:] = cross_entropy.gradient
+    return loss, correct
+
+
+class CrossEntropy:
+    """Mean cross-entropy of a softmax classifier and its gradient; buffers for one batch size.
 
     With p = softmax(z), the loss of an image of class c is L = log(sum_l exp(z_l)) - z_c. The
     logarithm's derivative is exp(z_m) / sum_l exp(z_l) = p_m, and z_c adds -1 for m = c alone:
@@ -34,28 +46,62 @@ def softmax_cross_entropy(
 
         dL/dz_m = y_m (p_m - 1),             wrong classes get no gradient at all ("report").
 
-    Args:
-        logits: (batch, classes), unnormalised; any finite scale is safe. Overwritten: by the
-            gradient, already divided by batch; if `gradient` is None its content is undefined.
-        labels: (batch,), integers in [0, classes).
-        gradient: which of the two derivations, or None where only the value is wanted.
-    Returns: loss in nats per image, NaN or infinite if a logit is; how many images the largest
-        logit classifies correctly (the first of equals counts).
+    All of it works on the transpose, (classes, batch): NumPy then takes the maximum and the sum
+    over classes with vectors of images, 20 times as fast as over rows of ten numbers.
+
     Source: Bishop, PRML (2006), eqs. 4.108-4.109.
     """
-    batch = len(logits)
-    rows = np.arange(batch)
-    correct = int(np.count_nonzero(logits.argmax(axis=1) == labels))
-    logits -= logits.max(axis=1, keepdims=True)
-    label_logits = logits[rows, labels]  # (batch,)
-    np.exp(logits, out=logits)  # in (0, 1]: the largest is exp(0)
-    totals = logits.sum(axis=1)  # (batch,), in [1, classes]
-    loss = float((np.log(totals) - label_logits).mean())
-    if gradient == "exact":
-        logits *= (1 / (batch * totals))[:, None]  # p / batch
-        logits[rows, labels] -= 1 / batch  # (p - y) / batch
-    elif gradient == "report":
-        at_label = (logits[rows, labels] / totals - 1) / batch  # (p_c - 1) / batch
-        logits[:] = 0
-        logits[rows, labels] = at_label
-    return loss, correct
+
+    gradient: Array  # (batch, classes), already divided by batch; a view, overwritten by each call
+
+    def __init__(
+        self, batch: int, classes: int, dtype: DTypeLike, by_class: Array | None = None
+    ) -> None:
+        """Make the buffers, or work in `by_class` (classes, batch), a part of a larger one."""
+        self._by_class: Array = np.empty((classes, batch), dtype) if by_class is None else by_class
+        self._flat = self._by_class.reshape(-1)
+        self.gradient = self._by_class.T
+        self._rows = np.arange(batch)
+        self._guesses = np.empty(batch, np.intp)
+        self._hits = np.empty(batch, np.bool_)
+        self._at_label = np.empty(batch, np.intp)  # where in _flat each image's own class lies
+        self._largest, self._totals, self._picked = np.empty((3, batch), dtype)
+
+    def __call__(
+        self, logits: Array, labels: Labels, gradient: Gradient | None = "exact"
+    ) -> tuple[float, int]:
+        """Loss in nats per image and number of correct images; writes `self.gradient`.
+
+        Args:
+            logits: (batch, classes), unnormalised; any finite scale is safe. Left as it is.
+            labels: (batch,), integers in [0, classes).
+            gradient: which of the two derivations, or None where only the value is wanted; the
+                content of `self.gradient` is then undefined.
+        Returns: the loss, NaN or infinite if a logit is; how many images the largest logit
+            classifies correctly (the first of equals counts).
+        """
+        z, batch = self._by_class, len(self._rows)
+        logits.argmax(axis=1, out=self._guesses)
+        correct = int(np.count_nonzero(np.equal(self._guesses, labels, out=self._hits)))
+
+        np.copyto(z, logits.T)
+        z -= np.maximum.reduce(z, axis=0, out=self._largest)  # (classes, batch), at most 0
+        np.multiply(labels, batch, out=self._at_label, dtype=np.intp)
+        self._at_label += self._rows
+        # mode "clip" writes straight into `out`; labels are in range
+        label_logits = self._flat.take(self._at_label, out=self._picked, mode="clip")  # (batch,)
+        np.exp(z, out=z)  # in (0, 1]: the largest is exp(0)
+        totals = np.add.reduce(z, axis=0, out=self._totals)  # (batch,), in [1, classes]
+        log_totals = np.log(totals, out=self._largest)
+        log_totals -= label_logits
+        loss = float(log_totals.sum()) / batch
+
+        if gradient is not None:
+            totals *= batch
+            z /= totals  # p / batch
+            at_label = self._flat.take(self._at_label, out=self._picked, mode="clip")
+            at_label -= 1 / batch  # (p_c - 1) / batch, of each image's own class c
+            if gradient == "report":
+                z.fill(0)
+            self._flat.put(self._at_label, at_label, mode="clip")
+        return loss, correct

@@ -93,30 +93,30 @@ class Adam:
         self.parameters, self.lr = parameters, lr
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self.steps = 0
-        self.mean = np.zeros_like(parameters)
-        self.square = np.zeros_like(parameters)
-        self._scratch = np.empty_like(parameters)
+        self.gradients = np.zeros_like(parameters)  # decayed sum of g: m / (1 - beta1)
+        self.squares = np.zeros_like(parameters)  # decayed sum of g²: s / (1 - beta2)
 
     def step(self, gradient: Array, lr: float) -> None:
-        """Kingma & Ba (2015), algorithm 1, with the bias corrections folded into two scalars.
+        """Kingma & Ba (2015), algorithm 1, with six of its factors folded into two scalars.
 
-        lr (m / c1) / (sqrt(s / c2) + eps) = (lr sqrt(c2) / c1) m / (sqrt(s) + eps sqrt(c2))
+        The paper's means m and s are the decayed sums G and S below times (1 - beta1) and
+        (1 - beta2), and corrected for their start at 0 they are G / c1 and S / c2, so
+
+            lr (G / c1) / (sqrt(S / c2) + eps) = (lr sqrt(c2) / c1) G / (sqrt(S) + eps sqrt(c2))
         """
         self.steps += 1
-        mean_bias, square_bias = 1 - self.beta1**self.steps, 1 - self.beta2**self.steps
-        scratch = self._scratch
-        np.multiply(gradient, gradient, out=scratch)
-        scratch *= 1 - self.beta2
-        self.square *= self.beta2
-        self.square += scratch  # s = beta2 s + (1 - beta2) g²
-        gradient *= 1 - self.beta1
-        self.mean *= self.beta1
-        self.mean += gradient  # m = beta1 m + (1 - beta1) g
-        np.sqrt(self.square, out=scratch)
-        scratch += self.eps * math.sqrt(square_bias)
-        np.divide(self.mean, scratch, out=scratch)
-        scratch *= lr * math.sqrt(square_bias) / mean_bias
-        self.parameters -= scratch
+        c1 = (1 - self.beta1**self.steps) / (1 - self.beta1)
+        c2 = (1 - self.beta2**self.steps) / (1 - self.beta2)
+        self.gradients *= self.beta1
+        self.gradients += gradient  # G = beta1 G + g
+        np.square(gradient, out=gradient)
+        self.squares *= self.beta2
+        self.squares += gradient  # S = beta2 S + g²
+        np.sqrt(self.squares, out=gradient)
+        gradient += self.eps * math.sqrt(c2)
+        np.divide(self.gradients, gradient, out=gradient)
+        gradient *= lr * math.sqrt(c2) / c1
+        self.parameters -= gradient
 
 
 class AdamW(Adam):

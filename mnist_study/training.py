@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_study.data import Split
-from mnist_study.losses import Gradient, softmax_cross_entropy
+from mnist_study.losses import Gradient
 from mnist_study.network import Network
 from mnist_study.optimizers import Optimizer
 from mnist_study.schedules import Schedule
@@ -95,7 +96,7 @@ def train(
     batches = Batches(training, batch_size, sampling, rng)
     step = 0
     for epoch in range(1, epochs + 1):
-        epoch_means, points = Means(), Means()
+        total, points = Tally(), Means()
         for images, labels in batches.epoch():
             lr = optimizer.lr * schedule(step)
             loss, correct = network.loss_and_gradient(images, labels, gradient)
@@ -103,29 +104,28 @@ def train(
                 raise Diverged(f"loss is {loss} at step {step}, rate {lr:.3g}")
             optimizer.step(network.gradient, lr)
             step += 1
-            batch_score = Score(loss, correct / len(labels))
-            epoch_means.add({"train": batch_score}, weight=len(labels))
+            total.add(loss, correct, len(labels))
             if eval_every is not None and step % eval_every == 0:
                 scores = {name: evaluate(network, split) for name, split in watched.items()}
                 points.add(scores)
+                batch_score = Score(loss, correct / len(labels))
                 yield Measured(step, epoch, lr, {"train": batch_score, **scores})
         if eval_every is None:
             points.add({name: evaluate(network, split) for name, split in watched.items()})
-        yield EpochEnded(step, epoch, lr, {**epoch_means.result(), **points.result()})
+        yield EpochEnded(step, epoch, lr, {"train": total.score(), **points.result()})
 
 
 def evaluate(network: Network, split: Split) -> Score:
     """Mean loss and accuracy over all images of `split`; raises ValueError if it has none."""
     if len(split.labels) == 0:
         raise ValueError("a score needs at least one image")
-    loss_sum, correct_sum = 0.0, 0
+    total = Tally()
+    pixels = np.asarray(split.images)  # a memory map, without its subclass's overhead
     for start in range(0, len(split.labels), EVALUATION_CHUNK):
         labels = split.labels[start : start + EVALUATION_CHUNK]
-        logits = network.logits(split.images[start : start + EVALUATION_CHUNK])
-        loss, correct = softmax_cross_entropy(logits, labels, gradient=None)
-        loss_sum += loss * len(labels)
-        correct_sum += correct
-    return Score(loss_sum / len(split.labels), correct_sum / len(split.labels))
+        loss, correct = network.loss(pixels[start : start + EVALUATION_CHUNK], labels)
+        total.add(loss, correct, len(labels))
+    return total.score()
 
 
 def epoch_steps(images: int, batch_size: int, sampling: Sampling) -> int:
@@ -157,45 +157,62 @@ class Batches:
         )
         self._pixels = np.asarray(training.images)  # a memory map, without its subclass's overhead
         self._images = np.empty((batch_size, self._pixels.shape[1]), np.uint8)
+        self._labels = np.empty(batch_size, training.labels.dtype)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         return epoch_steps(len(self.training.labels), self.batch_size, self.sampling)
 
     def epoch(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        """Yield the images (batch, pixels) and labels (batch,) of one epoch; images are reused."""
+        """Yield the images (batch, pixels) and labels (batch,) of one epoch, in reused buffers."""
         n = len(self.training.labels)
         if self.sampling == "shuffle" and self.batch_size == n:  # full batch: order changes nothing
             yield self._pixels, self.training.labels
             return
-        shuffled = self.rng.permutation(n) if self.sampling == "shuffle" else None
-        for index in range(len(self)):
-            start = index * self.batch_size
-            if shuffled is None:  # the report's draw: each batch anew from the whole set
-                rows = self.rng.integers(0, n, self.batch_size)
-            else:
-                rows = shuffled[start : start + self.batch_size]
-            images = self._images[: len(rows)]
-            np.take(self._pixels, rows, axis=0, out=images, mode="clip")  # "clip": no bounds copy
-            yield images, self.training.labels[rows]
+        if self.sampling == "shuffle":
+            order = self.rng.permutation(n)
+        else:  # the report's draw: each batch anew from the whole set
+            order = self.rng.integers(0, n, len(self) * self.batch_size)
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            images, labels = self._images[: len(rows)], self._labels[: len(rows)]
+            # mode "clip" writes straight into `out`; the rows are in range
+            self._pixels.take(rows, axis=0, out=images, mode="clip")
+            self.training.labels.take(rows, out=labels, mode="clip")
+            yield images, labels
+
+
+class Tally:
+    """Loss and hits summed over batches, so that every image counts once."""
+
+    def __init__(self) -> None:
+        self._loss, self._correct, self._images = 0.0, 0, 0
+
+    def add(self, loss: float, correct: int, images: int) -> None:
+        """Count a batch: its mean loss, and how many of its images were classified correctly."""
+        self._loss += loss * images
+        self._correct += correct
+        self._images += images
+
+    def score(self) -> Score:
+        """The score over all images that were added."""
+        return Score(self._loss / self._images, self._correct / self._images)
 
 
 class Means:
-    """Running weighted means of scores, by name."""
+    """Plain means of scores, by name."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, tuple[float, float, float]] = {}  # weight, loss, accuracy
+        self._scores: dict[str, list[Score]] = {}
 
-    def add(self, scores: Mapping[str, Score], weight: float = 1.0) -> None:
-        """Count each score `weight` times."""
+    def add(self, scores: Mapping[str, Score]) -> None:
+        """Count each score once."""
         for name, score in scores.items():
-            total, loss, accuracy = self._sums.get(name, (0.0, 0.0, 0.0))
-            self._sums[name] = (
-                total + weight,
-                loss + weight * score.loss,
-                accuracy + weight * score.accuracy,
-            )
+            self._scores.setdefault(name, []).append(score)
 
     def result(self) -> dict[str, Score]:
         """The mean of each name that was added."""
-        return {name: Score(loss / w, acc / w) for name, (w, loss, acc) in self._sums.items()}
+        return {
+            name: Score(fmean(s.loss for s in scores), fmean(s.accuracy for s in scores))
+            for name, scores in self._scores.items()
+        }

@@ -1,0 +1,145 @@
+"""The fast step is the textbook's step: same numbers to rounding, and nothing allocated."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from mnist_study import network as network_module
+from mnist_study.network import Network
+from mnist_study.optimizers import Adam, AdamW, Momentum, Nesterov, Sgd
+
+RATE, MOMENTUM, BETA1, BETA2, EPS, DECAY = 0.1, 0.9, 0.9, 0.999, 1e-8, 0.1
+ADAM = {"lr": RATE, "beta1": BETA1, "beta2": BETA2, "eps": EPS}
+OPTIMIZERS = {
+    "sgd": lambda p: Sgd(p, lr=RATE),
+    "momentum": lambda p: Momentum(p, lr=RATE, momentum=MOMENTUM),
+    "nesterov": lambda p: Nesterov(p, lr=RATE, momentum=MOMENTUM),
+    "adam": lambda p: Adam(p, **ADAM),
+    "adamw": lambda p: AdamW(p, **ADAM, weight_decay=DECAY),
+}
+SLOPES = {
+    "relu": (lambda z: np.where(z > 0, z, 0), lambda z: np.where(z > 0, 1, 0)),
+    "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda z: np.exp(-z) / (1 + np.exp(-z)) ** 2),
+    "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+}
+
+
+def make(depth, activation="relu", dtype=np.float64, pixels=20, width=9):
+    return Network(
+        pixels, 4, depth=depth, width=width, activation=activation, init="glorot", init_std=0.1,
+        rng=np.random.default_rng(depth), dtype=dtype,
+    )  # fmt: skip
+
+
+def batches(sizes=(8, 8, 5), pixels=20):
+    rng = np.random.default_rng(1)
+    shapes = [(rng.integers(0, 256, (n, pixels), dtype=np.uint8), n) for n in sizes]
+    return [(images, rng.integers(0, 4, n)) for images, n in shapes]
+
+
+def textbook_gradients(weights, biases, images, labels, activation, kind):
+    """Forward and backward as on the blackboard; weights and biases alternate in the result."""
+    apply, slope = SLOPES[activation]
+    a, inputs, sums = images / 255, [], []
+    for weight, bias in zip(weights, biases, strict=True):
+        inputs.append(a)
+        sums.append(a @ weight + bias)
+        a = apply(sums[-1])
+    p = np.exp(sums[-1]) / np.exp(sums[-1]).sum(axis=1, keepdims=True)
+    y = np.eye(p.shape[1])[labels]
+    loss = -np.log((p * y).sum(axis=1)).mean()
+    correct = (p.argmax(axis=1) == labels).sum()
+    delta = (p - y if kind == "exact" else y * (p - 1)) / len(labels)
+    grads = []
+    for layer in reversed(range(len(weights))):
+        grads = [inputs[layer].T @ delta, delta.sum(axis=0), *grads]
+        if layer > 0:
+            delta = (delta @ weights[layer].T) * slope(sums[layer - 1])
+    return loss, correct, grads
+
+
+class Textbook:
+    """Each rule as its paper writes it, one array at a time."""
+
+    def __init__(self, name, params):
+        self.name, self.params, self.t = name, params, 0
+        self.m = [np.zeros_like(p) for p in params]
+        self.v = [np.zeros_like(p) for p in params]
+
+    def step(self, grads):
+        self.t += 1
+        for i, (p, g) in enumerate(zip(self.params, grads, strict=True)):
+            np.subtract(p, self.move(i, p, g), out=p)
+
+    def move(self, i, p, g):
+        if self.name == "sgd":
+            return RATE * g
+        if self.name in ("momentum", "nesterov"):
+            self.m[i] = MOMENTUM * self.m[i] + g
+            return RATE * (self.m[i] if self.name == "momentum" else g + MOMENTUM * self.m[i])
+        self.m[i] = BETA1 * self.m[i] + (1 - BETA1) * g
+        self.v[i] = BETA2 * self.v[i] + (1 - BETA2) * g**2
+        mean, square = self.m[i] / (1 - BETA1**self.t), self.v[i] / (1 - BETA2**self.t)
+        decay = RATE * DECAY * p if self.name == "adamw" else 0
+        return RATE * mean / (np.sqrt(square) + EPS) + decay
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["plain-order", "wide-order"])
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_fast_step_is_the_textbooks(monkeypatch, name, depth, wide):
+    """Two epochs with an odd last batch: losses, hits and weights agree to rounding."""
+    if wide:  # memory order of wide layers, at a size that a test can afford
+        monkeypatch.setattr(network_module, "NARROW", 5)
+        monkeypatch.setattr(network_module, "WIDE", 6)
+    net = make(depth)
+    optimizer = OPTIMIZERS[name](net.parameters)
+    weights, biases = [w.copy() for w in net.weights], [b.copy() for b in net.biases]
+    params = [p for pair in zip(weights, biases, strict=True) for p in pair]
+    textbook = Textbook(name, params)
+    for images, labels in batches() * 2:
+        loss, correct, grads = textbook_gradients(weights, biases, images, labels, "relu", "exact")
+        assert net.loss_and_gradient(images, labels) == (pytest.approx(loss, rel=1e-9), correct)
+        optimizer.step(net.gradient, RATE)
+        textbook.step(grads)
+    for fast, plain in zip([*net.weights, *net.biases], [*weights, *biases], strict=True):
+        assert fast == pytest.approx(plain, rel=1e-8, abs=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["exact", "report"])
+@pytest.mark.parametrize("activation", SLOPES)
+def test_every_activation_and_gradient_is_the_textbooks(activation, kind):
+    """One gradient of a network with two hidden layers, array by array."""
+    net, (images, labels) = make(3, activation), batches()[0]
+    _, _, grads = textbook_gradients(net.weights, net.biases, images, labels, activation, kind)
+    net.loss_and_gradient(images, labels, kind)
+    for layer, weight, bias in zip(net.layers, grads[::2], grads[1::2], strict=True):
+        assert layer.grad_weight == pytest.approx(weight, rel=1e-9, abs=1e-12)
+        assert layer.grad_bias == pytest.approx(bias, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("activation", SLOPES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_allocates_nothing(name, activation):
+    """After the first, a step of 4,000 images peaks as low as one of 1,000, under 40 kB.
+
+    What remains are NumPy's own buffers for broadcasting, at most 8,192 numbers; one temporary
+    array with a number for each image would add 12,000 bytes.
+    """
+    peaks = []
+    for size in (1000, 4000):
+        net = make(3, activation, np.float32, pixels=50, width=16)
+        optimizer = OPTIMIZERS[name](net.parameters)
+        ((images, labels),) = batches([size], pixels=50)
+        for _ in range(2):
+            tracemalloc.start()
+            net.loss_and_gradient(images, labels)
+            optimizer.step(net.gradient, RATE)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        peaks.append(peak)
+    assert max(peaks) < 40_000
+    assert peaks[1] < peaks[0] + 1000

@@ -1,11 +1,12 @@
 """The door: `python -m mnist_study`."""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
 from mnist_study.config import CONF
 from mnist_study.job import job
-
 
 # Hydra 1.3 warns where version_base is missing, 1.4 where it is given.
 VERSION_BASE = {"version_base": None} if hydra.__version__ < "1.4" else {}
@@ -18,4 +19,6 @@ def main(config: DictConfig) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    if any(word.startswith("+sweep=") for word in sys.argv):
+        sys.argv.append("--multirun")  # Hydra 1.4 does not take hydra.mode from a sweep's file
     main()

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
-from hydra_plugins.hydra_optuna_study._trial import current_trial
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
+from hydra_plugins.hydra_optuna_study._trial import current_trial
 from mnist_study.config import ConfigError, TrackingConfig, TrainingConfig, section
 from mnist_study.console import shown, table
+from mnist_study.members import feed, member_configs, scaled, together
 from mnist_study.run import Run, compose_run
 from mnist_study.study import child_tags, parent_run_id, reported
 from mnist_study.tracking import RunRecord, open_tracker
@@ -35,6 +38,7 @@ def job(config: DictConfig) -> dict[str, float]:
     trial = current_trial()
     if trial is not None:
         return _train(config, trial)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the run ends as KILLED
     try:
         return _train(config, None)
     except ConfigError as error:
@@ -47,6 +51,9 @@ def job(config: DictConfig) -> dict[str, float]:
 
 
 def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
+    config = scaled(config)
+    if config.get("members"):
+        return _train_members(config, trial)
     tracking = section(config, TrackingConfig)
     with _blas_threads(section(config, TrainingConfig).threads, trial):
         run = compose_run(config)
@@ -59,6 +66,31 @@ def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
         print(table(finished))
         print(tracker.hint())
     return figures(finished, parameters=run.network.parameters.size)
+
+
+def _train_members(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
+    """Train all members at once, each a tracked run; their mean figures."""
+    configs = member_configs(config)
+    finished: dict[int, Finished] = {}
+    with _blas_threads(section(config, TrainingConfig).threads, trial), ExitStack() as stack:
+        runs = [compose_run(member) for member in configs]
+        trackers = [
+            open_tracker(
+                section(member, TrackingConfig), _record(member, run, trial, f"member_{k}")
+            )
+            for k, (member, run) in enumerate(zip(configs, runs, strict=True))
+        ]
+        notes = [feed(stack.enter_context(tracker).follow) for tracker in trackers]
+        for k, event in together(runs):
+            notes[k](event)
+            if isinstance(event, Finished):
+                finished[k] = event
+    if trial is None:
+        for k, run in enumerate(runs):
+            print(f"{run.settings.gradient} gradient, rate {run.optimizer.lr}")
+            print(table(finished[k]), trackers[k].hint(), sep="\n")
+    each = [figures(finished[k], run.network.parameters.size) for k, run in enumerate(runs)]
+    return {key: fmean(figure[key] for figure in each) for key in each[0]}
 
 
 def figures(finished: Finished, parameters: int) -> dict[str, float]:
@@ -79,16 +111,21 @@ def _last(events: Iterator[Event]) -> Finished:
     return finished
 
 
-def _blas_threads(threads: int | str, trial: optuna.Trial | None) -> AbstractContextManager[Any]:
+def _blas_threads(threads: int | str, trial: optuna.Trial | None) -> AbstractContextManager[object]:
     """All cores for a run on its own; a worker has already taken its share of them."""
-    if threads == "auto":
-        return nullcontext() if trial else threadpool_limits(os.cpu_count())
-    return threadpool_limits(int(threads))
+    if threads == "auto" and trial:
+        return nullcontext()
+    limits: AbstractContextManager[object] = threadpool_limits(
+        os.cpu_count() if threads == "auto" else int(threads)
+    )
+    return limits
 
 
-def _record(config: DictConfig, run: Run, trial: optuna.Trial | None) -> RunRecord:
+def _record(
+    config: DictConfig, run: Run, trial: optuna.Trial | None, subfolder: str = ""
+) -> RunRecord:
     hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
+    folder = Path(hydra_config.runtime.output_dir) / subfolder
     return RunRecord(
         folder=folder,
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
@@ -102,27 +139,35 @@ def _record(config: DictConfig, run: Run, trial: optuna.Trial | None) -> RunReco
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, object]:
-    """Nested mappings as dotted keys, without the tracking section: it says nothing of the run."""
+    """Nested mappings as dotted keys; a target becomes its group's value, `optimizer: Momentum`.
+
+    Left out is what says nothing of the run: where it is tracked and cached, what is null.
+    """
     flat: dict[str, object] = {}
     for key, value in node.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{name}.") if name not in ("tracking", "study") else {}
-        elif not str(key).startswith("_partial_"):
+        if key == "_target_":
+            flat[prefix.rstrip(".")] = value.rpartition(".")[2]
+        elif name in ("tracking", "study", "data.cache") or key == "_partial_" or value is None:
+            continue
+        elif isinstance(value, dict):
+            flat |= _flat(value, f"{name}.")
+        else:
             flat[name] = value
     return flat
 
 
 def _remove_hydra_record() -> None:
-    """A refused run leaves nothing behind: what Hydra has already made of its folder goes."""
+    """A refused run leaves nothing behind: its folder goes if it holds only Hydra's record."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    shutil.rmtree(folder / ".hydra", ignore_errors=True)
-    (folder / f"{HydraConfig.get().job.name}.log").unlink(missing_ok=True)
-    for empty in (folder, *list(folder.parents)[:2]):  # outputs/<day>/<time>
-        try:
-            empty.rmdir()
-        except OSError:
-            return
+    log = folder / f"{HydraConfig.get().job.name}.log"
+    if log.exists() and log.stat().st_size:
+        return
+    if {path.name for path in folder.iterdir()} <= {".hydra", log.name}:
+        shutil.rmtree(folder)
+        for empty in list(folder.parents)[:2]:  # outputs/<day>
+            with suppress(OSError):
+                empty.rmdir()
 
 
 def _leave(sentence: str, code: int) -> NoReturn:

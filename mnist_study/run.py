@@ -41,12 +41,22 @@ class Run:
         weights = self.network.weights
         return [weights[0].shape[0], *(weight.shape[1] for weight in weights)]
 
+    @property
+    def watched(self) -> dict[str, Split]:
+        """The sets that are scored along the curves."""
+        validation, test = self.dataset.validation, self.dataset.test
+        watched = {"validation": validation} if len(validation.labels) else {}
+        return watched | ({"test": test} if self.settings.test == "curve" else {})
+
+    @property
+    def final(self) -> dict[str, Split]:
+        """The sets that are scored at the end."""
+        test = {} if self.settings.test == "never" else {"test": self.dataset.test}
+        return {"train": self.dataset.train, **self.watched, **test}
+
     def events(self) -> Iterator[Event]:
         """Train, then score every set that may be seen."""
         settings, dataset = self.settings, self.dataset
-        watched = {"validation": dataset.validation} if len(dataset.validation.labels) else {}
-        if settings.test == "curve":
-            watched["test"] = dataset.test
         started = time.perf_counter()
         step = 0
         for event in train(
@@ -54,7 +64,7 @@ class Run:
             self.optimizer,
             self.schedule,
             dataset.train,
-            watched,
+            self.watched,
             epochs=settings.epochs,
             batch_size=self.batch_size,
             sampling=cast(Sampling, settings.sampling),
@@ -65,11 +75,8 @@ class Run:
             step = event.step
             yield event
         seconds = time.perf_counter() - started
-        final: dict[str, Split] = {"train": dataset.train, **watched}
-        if settings.test != "never":
-            final["test"] = dataset.test
         images = settings.epochs * len(dataset.train.labels)
-        scores = {name: evaluate(self.network, split) for name, split in final.items()}
+        scores = {name: evaluate(self.network, split) for name, split in self.final.items()}
         yield Finished(step, scores, seconds, images / seconds)
 
 

@@ -1,39 +1,51 @@
-"""A study as a whole: what its trials report, its parent run in MLflow, its champion on the test set."""
+"""A study as a whole: what trials report, its run in MLflow, and its champion on the test set."""
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from mnist_study.champion import (
+    CHAMPION,
+    champion_line,
+    champion_search,
+    is_champion,
+    near_ties,
+    summary,
+    trial_counts,
+)
 from mnist_study.config import ConfigError, StudyConfig, TrackingConfig, TrainingConfig, section
 from mnist_study.training import EpochEnded, Event
 
 if TYPE_CHECKING:
     import optuna
+    from matplotlib.figure import Figure
 
-PARENT = "mlflow.parent_run_id"  # attribute of an Optuna study
-CHAMPION = "champion"  # name of the follow-up search, and of the figures it leaves
+    from hydra_plugins.hydra_optuna_study._observer import Search
+    from mnist_study.tracker import Status
+
+PARENT = "mlflow.run_id"  # attribute of an Optuna study: its own run, the parent of its trials'
+SUMMED_UP = "mlflow.summed_up"  # attribute of an Optuna study: finished trials when last summed up
 
 
 def reported(events: Iterator[Event], trial: optuna.Trial) -> Iterator[Event]:
     """Pass events on; report each epoch's validation score to the pruner, which may end the run.
 
-    Raises: optuna.TrialPruned with epoch and score. A study of several objectives never prunes.
+    Raises: optuna.TrialPruned with epoch and score. Only a study of one validation metric prunes.
     """
     import optuna
 
     metric = str(HydraConfig.get().sweeper.metric)
     split, _, field = metric.partition("/")
-    prunes = split == "validation" and len(trial.study.directions) == 1
     for event in events:
-        if prunes and isinstance(event, EpochEnded) and split in event.scores:
+        if split == "validation" and isinstance(event, EpochEnded) and split in event.scores:
             score = event.scores[split]
-            value = {"accuracy": score.accuracy, "loss": score.loss, "error": 1 - score.accuracy}[field]
+            value = {"loss": score.loss, "error": 1 - score.accuracy}.get(field, score.accuracy)
             trial.report(value, step=event.epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned(f"epoch {event.epoch}: {metric} {value:.4f}")
@@ -53,7 +65,143 @@ def child_tags(trial: optuna.Trial | None) -> dict[str, str]:
 
 
 class StudyRun:
-    def study_started(self, study, config): pass
-    def trials_changed(self, study): pass
-    def study_ended(self, study, interrupted): pass
-    def next_search(self, study): return None
+    """The sweeper's observer: keeps the study's MLflow run, and asks for the champion's runs."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, str] = {}  # study name -> its MLflow run
+        self.searched: optuna.Study | None = None  # the study whose champion is trained again
+        self.settings: TrackingConfig | None = None  # None: not tracked
+
+    def study_started(self, study: optuna.Study, config: DictConfig) -> None:
+        """Check the sections that every trial will read, and open the study's run."""
+        self.config = config
+        try:
+            self.study_config = section(config, StudyConfig)
+            self.training = section(config, TrainingConfig)
+            tracking = section(config, TrackingConfig)
+            _refuse_selection_by_test(config)
+            if not is_champion(study):
+                self.searched = study
+            if tracking.backend == "mlflow":
+                self._open(study, tracking)
+        except ConfigError as error:
+            raise SystemExit(_refusal(str(error))) from error
+
+    def trials_changed(self, study: optuna.Study) -> None:
+        """Nothing: every trial keeps its own run."""
+
+    def study_ended(self, study: optuna.Study, interrupted: bool) -> None:
+        """Make MLflow agree with the study, and sum it up, unless nothing has happened since."""
+        finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+        figures = summary(study)
+        if f"{CHAMPION}/seeds" in figures:
+            print(champion_line(figures))
+            print(near_ties(self.searched, figures[f"{CHAMPION}/test_accuracy_std"]))
+        if study.user_attrs.get(SUMMED_UP) == len(finished) and not interrupted:
+            return
+        if self.settings is not None:
+            from mnist_study.study_runs import log_to_run, reconcile, set_run_status
+
+            run_id = self.runs[study.study_name]
+            reconcile(self.settings, run_id, {t.number: _status(t) for t in finished})
+            # The champion's figures belong to the study that it is the champion of, too.
+            for run in {run_id, *(self.runs.values() if f"{CHAMPION}/seeds" in figures else ())}:
+                log_to_run(self.settings, run, metrics=figures)
+            if study is self.searched:
+                log_to_run(self.settings, run_id, files={"study.png": self._figure(study)})
+            set_run_status(self.settings, run_id, "KILLED" if interrupted else "FINISHED")
+        if not interrupted:
+            study.set_user_attr(SUMMED_UP, len(finished))
+
+    def next_search(self, study: optuna.Study) -> Search | None:
+        """The best configuration again, on train + validation, with fresh seeds, scored on test."""
+        seeds = self.study_config.champion_seeds
+        if not seeds or is_champion(study) or not study.best_trials:
+            return None
+        return champion_search(study, seeds, first=self.training.seed + 1)
+
+    def _figure(self, study: optuna.Study) -> Figure:
+        from mnist_study.study_figure import study_figure
+
+        metric = OmegaConf.select(self.config, "hydra.sweeper.metric")
+        name = metric if isinstance(metric, str) else metric[0]
+        maximize = study.directions[0].name == "MAXIMIZE"
+        return study_figure(study.get_trials(deepcopy=False), name, maximize=maximize)
+
+    def _open(self, study: optuna.Study, tracking: TrackingConfig) -> None:
+        from mnist_study.study_runs import create_parent
+
+        self.settings = tracking
+        run_id = study.user_attrs.get(PARENT)
+        if run_id is None:
+            follows = self.runs.get(study.user_attrs.get("follows") or "")
+            tags = {"mlflow.parentRunId": follows} if follows else {}
+            run_id = create_parent(tracking, study.study_name, tags)
+            study.set_user_attr(PARENT, run_id)
+        self.runs[study.study_name] = run_id
+
+
+def _status(trial: optuna.trial.FrozenTrial) -> tuple[Status, str | None]:
+    """What MLflow is to say of an ended trial."""
+    if trial.state.name == "COMPLETE":
+        return "FINISHED", None
+    if trial.state.name == "PRUNED":
+        return "KILLED", "pruned"
+    return "FAILED", str(trial.user_attrs.get("failure", "its worker stopped answering"))
+
+
+def _refuse_selection_by_test(config: DictConfig) -> None:
+    metrics = OmegaConf.select(config, "hydra.sweeper.metric") or []
+    for metric in [metrics] if isinstance(metrics, str) else metrics:
+        if metric.startswith("test/"):
+            raise ConfigError(
+                "hydra.sweeper.metric must not be measured on the test set: a search selects by "
+                f"validation, got {metric}"
+            )
+
+
+def _refusal(sentence: str) -> int:
+    print(f"mnist_study: {sentence}", file=sys.stderr)
+    return 2
+
+
+def main(words: list[str]) -> int:
+    """`list [STORAGE]` or `show NAME [STORAGE]`: studies, or one study's trials; the exit code.
+
+    STORAGE: a journal file or a database URL; without it, every journal below `multirun/`.
+    """
+    import optuna
+
+    from hydra_plugins.hydra_optuna_study._progress import best_table
+    from hydra_plugins.hydra_optuna_study._storage import find_place
+
+    match words:
+        case ["list", *storages] if len(storages) <= 1:
+            wanted = None
+        case ["show", wanted, *storages] if len(storages) <= 1:
+            pass
+        case _:
+            usage = "list [STORAGE] | show NAME [STORAGE]"
+            print(f"usage: python -m mnist_study.study {usage}", file=sys.stderr)
+            return 2
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    found = False
+    for name in storages or sorted(map(str, Path("multirun").rglob("*.journal"))):
+        place = find_place(name, Path())
+        storage = place.open()
+        for study in optuna.get_all_study_names(storage):
+            if wanted in (None, study):
+                loaded = optuna.load_study(study_name=study, storage=storage)
+                ended = (f"{int(n)} {key[7:]}" for key, n in trial_counts(loaded).items() if n)
+                print(f"{study}: {', '.join(ended) or 'no trial yet'}   {place.public}")
+                if wanted:
+                    print(best_table(loaded, rows=len(loaded.trials)))
+                found = True
+    if not found:
+        named = f" {wanted}" if wanted else ""
+        print(f"no study{named} in {', '.join(storages) or 'multirun/'}", file=sys.stderr)
+    return 0 if found else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

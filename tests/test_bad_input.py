@@ -9,7 +9,8 @@ from tests.command import mnist_study
 MISTAKES = {  # what is typed: what the one sentence must name
     "training.epochs=0": "training.epochs >= 1 must hold, got epochs=0",
     "training.epochs=few": "training.epochs: Value 'few' of type 'str' could not be converted",
-    "training.batch_size=0": "training.batch_size must be an integer >= 1 or `all`, got batch_size=0",
+    "training.batch_size=0": "training.batch_size must be an integer >= 1 or `all`, got "
+    "batch_size=0",
     "training.batch_size=60000": "training.batch_size <= training images must hold, "
     "got training.batch_size=60000, training images=50000",
     "training.eval_every=0": "training.eval_every must be an integer >= 1 or `epoch`",

@@ -75,7 +75,7 @@ def _create_or_load(plan: Plan, follows: str | None) -> optuna.Study:
 
     Raises: SystemExit(2), with the difference, if what is stored is another search.
     """
-    asked = identity(plan.space, plan.directions, plan.metrics)
+    asked = identity(plan.space, plan.directions, plan.metrics, plan.free)
     if plan.place.file:
         plan.place.file.parent.mkdir(parents=True, exist_ok=True)
     with plan.place.lock():

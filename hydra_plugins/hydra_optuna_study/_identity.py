@@ -10,11 +10,19 @@ from typing import Any
 from hydra_plugins.hydra_optuna_study._space import Space
 
 
-def identity(space: Space, directions: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
-    """A flat mapping of JSON values that two runs of one study share."""
+def identity(
+    space: Space, directions: Sequence[str], metrics: Sequence[str], free: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A flat mapping of JSON values that two runs of one study share.
+
+    Args: free: config sections that change no result; overrides of them are not compared.
+    """
+    sections = tuple(f"{name}{end}" for name in free for end in (".", "="))
     return {
         **dict(sorted((p.name, p.describe()) for p in space.parameters)),
-        "fixed overrides": sorted(space.fixed),
+        "fixed overrides": sorted(
+            o for o in space.fixed if not o.lstrip("+~").startswith(sections)
+        ),
         "direction": list(directions),
         "metric": list(metrics),
     }

@@ -36,6 +36,7 @@ class Plan:
     observer: Mapping[str, Any] | None
     max_failure_rate: float
     max_retries: int
+    free: tuple[str, ...]  # sections whose overrides change no result
     dead_hosts: tuple[str, ...]  # machines whose workers are gone for good
     seed: int | None
     controller: Process
@@ -70,6 +71,7 @@ def read_plan(
         observer=_node("observer", settings["observer"]),
         max_failure_rate=_rate(settings["max_failure_rate"]),
         max_retries=_count("max_retries", settings["max_retries"], least=0),
+        free=tuple(settings["free"]),
         dead_hosts=tuple(settings["dead_hosts"]),
         seed=settings["seed"],
         controller=this_process(),

@@ -30,6 +30,7 @@ class OptunaStudyConf:
     conditions: dict[str, str] = field(default_factory=dict)  # dotted key: "other.key > 2"
     max_failure_rate: float = 1.0  # of the finished trials; past it the study stops
     max_retries: int = 2  # times that a trial whose worker died is tried again
+    free: list[str] = field(default_factory=list)  # sections outside of the study's identity
     dead_hosts: list[str] = field(default_factory=list)  # machines that will not come back
     seed: int | None = None  # worker k samples with seed + k; null: drawn once a study
     observer: Any = None  # a `_target_` node of an `_observer.Observer`

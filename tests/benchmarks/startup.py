@@ -36,7 +36,7 @@ def times(*, short):
             "first iteration": ["first_step", "tracking=none", "training.epochs=1"],
             "with MLflow": ["first_step", "tracking=mlflow", "training.epochs=1"],
             "data ready": ["data"],
-            "end of a default run": ["run", "tracking=none"],
+            "end of a default run": ["run", "tracking=none", "training.threads=1"],  # one core
         }
         if short or importlib.util.find_spec("mlflow") is None:
             probes.pop("with MLflow")

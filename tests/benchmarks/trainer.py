@@ -53,6 +53,7 @@ def _parsed():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--optimizers", nargs="+", default=["sgd", "momentum", "adam"])
+    parser.add_argument("--case", default="", help="only cases whose name holds this text")
     arguments = parser.parse_args()
     if arguments.short:
         arguments.rounds = 2
@@ -105,23 +106,26 @@ def steps(arguments, split):
     makers = {"ours": ours, "floor": floor, "plain": plain}
     makers |= {name: make for name, make in peers.items() if make}
     print(f"\n{'CPU microseconds a step':38}" + "".join(f"{name:>14}" for name in makers))
+    cases = [case for case in CASES if arguments.case in case.name]
     rows = []
     for optimizer in arguments.optimizers:
-        for case in CASES[:4:3] if arguments.short else CASES:
-            rows.append(_row(replace(case, optimizer=optimizer), split, makers, arguments.rounds))
+        for case in cases[:4:3] if arguments.short else cases:
+            chosen = replace(case, optimizer=optimizer)
+            rows.append(_row(chosen, split, makers, arguments))
             _show(rows[-1], makers)
     _summary(rows)
     return rows
 
 
-def _row(case, split, makers, rounds):
+def _row(case, split, makers, arguments):
     """Medians of one case, and of ratios within each round: how many times as fast we are."""
-    count = max(3, min(len(split.labels) // case.batch, int(SECONDS * 60e9 / case.flops)))
+    turn = 0.01 if arguments.short else SECONDS
+    count = max(3, min(len(split.labels) // case.batch, int(turn * 60e9 / case.flops)))
     made = {name: make(case, split, count) for name, make in makers.items()}
     runs = {name: run for name, run in made.items() if run is not None}
     losses = {name: run() for name, run in runs.items()}  # and warm
     times = {name: [] for name in runs}
-    for _ in range(rounds):
+    for _ in range(arguments.rounds):
         for name, run in runs.items():
             started = time.process_time()
             losses[name] = run()

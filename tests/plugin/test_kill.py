@@ -17,19 +17,19 @@ from hydra_plugins.hydra_optuna_study._process import process_of
 from tests.plugin.sweeping import FINISHED, account, kept, load, start, sweep
 
 SEED = int(os.environ.get("KILL_SEED", random.randrange(10**6)))
-N_TRIALS = 16
+N_TRIALS = 12
 SETTINGS = (
     f"hydra.sweeper.n_trials={N_TRIALS}",
     "hydra.sweeper.max_retries=99",
     "hydra.sweeper.workers=2",
-    "sleep=0.15",
+    "sleep=0.25",
 )
 ENGINES = {
     "joblib": ("hydra/launcher=joblib",),
     "basic": ("hydra/launcher=basic", "hydra.sweeper.workers=1"),
     "submitit_local": ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"),
 }
-KILLS = {"joblib": 15, "basic": 10, "submitit_local": 6}
+KILLS = {"joblib": 15, "basic": 11, "submitit_local": 5}
 
 
 @pytest.mark.timeout(240)
@@ -48,7 +48,7 @@ def test_a_study_survives_kills_at_random_moments(tmp_path, engine):
         if chance.random() < 0.8:
             wait_for_work(tmp_path, controller)
         time.sleep(chance.uniform(0.0, 0.5))
-        if controller.poll() is not None or done(tmp_path):
+        if controller.poll() is not None:
             break
         kills += kill(
             chance.choice(["worker", "worker", "controller", "all"]), controller, tmp_path
@@ -59,13 +59,7 @@ def test_a_study_survives_kills_at_random_moments(tmp_path, engine):
         sweep(tmp_path, *overrides)
     check(tmp_path, (tmp_path / "said.txt").read_text())
     print(f"{kills} kills, {len(load(tmp_path).trials)} trials for {N_TRIALS}")
-    assert kills >= 3
-
-
-def done(folder) -> bool:
-    """Whether the study is about to end by itself."""
-    trials = study_of(folder)
-    return sum(t.state in FINISHED for t in trials) >= N_TRIALS - 3
+    assert kills >= KILLS[engine]
 
 
 def study_of(folder) -> list[optuna.trial.FrozenTrial]:

@@ -1,0 +1,126 @@
+"""The champion of a search: its configuration again, with fresh seeds, and what that says."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import optuna
+
+    from hydra_plugins.hydra_optuna_study._observer import Search
+
+CHAMPION = "champion"  # name of the follow-up search, and of the figures it leaves
+FRESH_SEEDS = 1000  # that a champion's runs are drawn from; more of them can be asked for later
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean and spread of repeated runs that differ in nothing but their seed."""
+
+    n: int
+    mean: float
+    std: float  # of single runs, n - 1 in the denominator
+    low: float  # 95 % confidence interval of the mean
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Interval:
+        """Student's t interval (Student 1908); ValueError for fewer than two values."""
+        from scipy.stats import t  # MLflow brings SciPy along
+
+        if len(values) < 2:
+            raise ValueError(f"an interval needs two values or more, got {len(values)}")
+        mean, std = statistics.fmean(values), statistics.stdev(values)
+        half = float(t.ppf(0.975, len(values) - 1)) * std / len(values) ** 0.5
+        return cls(len(values), mean, std, mean - half, mean + half)
+
+
+def is_champion(study: optuna.Study) -> bool:
+    """Whether the study repeats the champion of another one."""
+    return bool(study.user_attrs.get("follows"))
+
+
+def champion_search(study: optuna.Study, seeds: int, first: int) -> Search:
+    """The best configuration on train + validation, with `seeds` seeds from `first` on, on test.
+
+    Of several objectives the best in the first one counts.
+    """
+    from hydra_plugins.hydra_optuna_study._observer import Search
+
+    sign = 1 if study.directions[0].name == "MINIMIZE" else -1
+    best = min(study.best_trials, key=lambda trial: sign * trial.values[0])
+    return Search(
+        suffix=f"{CHAMPION}-{best.number}",  # a larger budget may find another champion
+        params={"training.seed": f"range({first},{first + FRESH_SEEDS})"},
+        n_trials=seeds,
+        overrides=[*best.user_attrs["overrides"], "data.validation=0", "training.test=end"],
+        sampler={"_target_": "optuna.samplers.GridSampler"},
+        metric="test/accuracy",
+        direction="maximize",
+    )
+
+
+def trial_counts(study: optuna.Study) -> dict[str, float]:
+    """How many trials are in each state, by metric key."""
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(deepcopy=False)
+    return {
+        f"trials/{s.name.lower()}": float(sum(t.state == s for t in trials)) for s in TrialState
+    }
+
+
+def summary(study: optuna.Study) -> dict[str, float]:
+    """The figures of a study's own run: how its trials ended, its best value or its mean."""
+    trials = study.get_trials(deepcopy=False)
+    figures = trial_counts(study)
+    values = [t.values[0] for t in trials if t.state.name == "COMPLETE" and t.values]
+    if is_champion(study):
+        if len(values) >= 2:
+            interval = Interval.of(values)
+            figures = {
+                f"{CHAMPION}/seeds": float(interval.n),
+                f"{CHAMPION}/test_accuracy_mean": interval.mean,
+                f"{CHAMPION}/test_accuracy_std": interval.std,
+                f"{CHAMPION}/test_accuracy_ci95_low": interval.low,
+                f"{CHAMPION}/test_accuracy_ci95_high": interval.high,
+            }
+    elif values and len(study.directions) == 1:
+        figures["best/value"] = study.best_value
+        figures["best/trial"] = float(study.best_trial.number)
+    return figures
+
+
+def champion_line(figures: dict[str, float]) -> str:
+    """What the champion reached, in one sentence."""
+    mean, std, low, high, n = (
+        figures[f"{CHAMPION}/{key}"]
+        for key in ("test_accuracy_mean", "test_accuracy_std", "test_accuracy_ci95_low",
+                    "test_accuracy_ci95_high", "seeds")
+    )  # fmt: skip
+    return (
+        f"champion, trained on train + validation: test accuracy {mean:.2%}, standard deviation "
+        f"{std:.2%}, 95 % interval of the mean {low:.2%} to {high:.2%} ({n:.0f} seeds)"
+    )
+
+
+def near_ties(study: optuna.Study | None, std: float) -> str:
+    """Which of the five best trials differ from the best by no more than another seed may.
+
+    Two runs of one configuration differ by a normal variable of standard deviation sqrt(2) std,
+    so 95 % of such differences are below 1.96 sqrt(2) std.
+    """
+    noise = 1.96 * 2**0.5 * std
+    complete = [t for t in study.get_trials(deepcopy=False) if t.values] if study else []
+    sign = -1 if study and study.directions[0].name == "MAXIMIZE" else 1
+    best, *others = sorted(complete, key=lambda t: sign * t.values[0])[:5]
+    ties = [str(t.number) for t in others if abs(t.values[0] - best.values[0]) <= noise]
+    told = (
+        f"trials {', '.join(ties)} are" if len(ties) > 1 else f"trial {ties[0]} is" if ties else ""
+    )
+    if not told:
+        return f"no other of the five best trials is within the noise of seeds ({noise:.2%})"
+    return f"{told} within the noise of seeds ({noise:.2%}) of trial {best.number}, the best"

@@ -5,6 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+from mnist_study.command_line import complaint, needs_multirun
 from mnist_study.config import CONF
 from mnist_study.job import job
 
@@ -19,6 +20,9 @@ def main(config: DictConfig) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    if any(word.startswith("+sweep=") for word in sys.argv):
-        sys.argv.append("--multirun")  # Hydra 1.4 does not take hydra.mode from a sweep's file
+    if sentence := complaint(sys.argv[1:]):
+        print(f"mnist_study: {sentence}", file=sys.stderr)
+        sys.exit(2)
+    if needs_multirun(sys.argv):
+        sys.argv.append("--multirun")
     main()

@@ -91,6 +91,11 @@ def summary(study: optuna.Study) -> dict[str, float]:
     elif values and len(study.directions) == 1:
         figures["best/value"] = study.best_value
         figures["best/trial"] = float(study.best_trial.number)
+    elif values:
+        figures["pareto/trials"] = float(len(study.best_trials))
+        for k, direction in enumerate(study.directions):
+            extreme = max if direction.name == "MAXIMIZE" else min
+            figures[f"best/value_{k}"] = extreme(t.values[k] for t in study.best_trials)
     return figures
 
 

@@ -21,7 +21,7 @@ from mnist_study.config import ConfigError, TrackingConfig, TrainingConfig, sect
 from mnist_study.console import shown, table
 from mnist_study.members import feed, member_configs, scaled, together
 from mnist_study.run import Run, compose_run
-from mnist_study.study import child_tags, parent_run_id, reported
+from mnist_study.study import child_tags, parent_run_id, reported, where_the_study_is
 from mnist_study.tracking import RunRecord, open_tracker
 from mnist_study.training import Diverged, Event, Finished
 
@@ -54,7 +54,7 @@ def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
     config = scaled(config)
     if config.get("members"):
         return _train_members(config, trial)
-    tracking = section(config, TrackingConfig)
+    tracking = where_the_study_is(section(config, TrackingConfig), trial)
     with _blas_threads(section(config, TrainingConfig).threads, trial):
         run = compose_run(config)
         tracker = open_tracker(tracking, _record(config, run, trial))
@@ -74,15 +74,20 @@ def _train_members(config: DictConfig, trial: optuna.Trial | None) -> dict[str, 
     finished: dict[int, Finished] = {}
     with _blas_threads(section(config, TrainingConfig).threads, trial), ExitStack() as stack:
         runs = [compose_run(member) for member in configs]
+        events = together(runs)
         trackers = [
             open_tracker(
-                section(member, TrackingConfig), _record(member, run, trial, f"member_{k}")
+                where_the_study_is(section(member, TrackingConfig), trial),
+                _record(member, run, trial, f"member_{k}"),
             )
             for k, (member, run) in enumerate(zip(configs, runs, strict=True))
         ]
         notes = [feed(stack.enter_context(tracker).follow) for tracker in trackers]
-        for k, event in together(runs):
+        show = feed(lambda seen: shown(iter(seen), runs[0].settings.epochs))
+        for k, event in events:
             notes[k](event)
+            if trial is None and k == 0:
+                show(event)
             if isinstance(event, Finished):
                 finished[k] = event
     if trial is None:

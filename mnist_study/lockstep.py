@@ -76,10 +76,9 @@ def train_together(
             step += 1
             if eval_every is not None and step % eval_every == 0:
                 scores = [Score(loss, correct / len(labels)) for loss, correct in results]
-                weights, biases = columns.weights.copy(), columns.biases.copy()
-                points.append(Point(step, rates, scores, weights, biases))
+                points.append(Point(step, rates, scores, *columns.snapshot()))
         if eval_every is None:
-            points.append(Point(step, rates, [], columns.weights, columns.biases))
+            points.append(Point(step, rates, [], *columns.snapshot()))
         scored = {name: score_points(points, columns, split) for name, split in watched.items()}
         for k, tally in enumerate(tallies):
             means = Means()
@@ -100,8 +99,8 @@ class Point:
     step: int
     rates: list[float]
     scores: list[Score]  # of the step's batch, member by member
-    weights: Array  # (pixels, columns)
-    biases: Array  # (columns,)
+    weights: Array  # (pixels, members * classes)
+    biases: Array  # (members * classes,)
 
 
 class Columns:
@@ -122,28 +121,33 @@ class Columns:
         self._product: Array = np.empty((width, self.pixels), dtype)
         self._chunks: dict[int, Chunk] = {}
 
+    def snapshot(self) -> tuple[Array, Array]:
+        """Copies of weights and biases, without the spare columns."""
+        used = self.slices[-1].stop
+        return self.weights[:, :used].copy(), self.biases[:used].copy()
+
     def loss_and_gradient(
         self, images: NDArray[np.uint8], labels: Labels
     ) -> list[tuple[float, int]]:
         """Each member's loss and correct images of a batch; writes each network's `gradient`.
 
-        The batch is taken in chunks that fit the cache; its gradient is their weighted mean.
+        The batch goes through in chunks that fit the cache, as in `Network.loss_and_gradient`.
         """
         losses, corrects = [0.0] * len(self.members), [0] * len(self.members)
         self._grads.fill(0)
         self._bias_grads.fill(0)
         for start in range(0, len(labels), CHUNK):
             part = labels[start : start + CHUNK]
-            chunk, share = self._chunk(len(part)), len(part) / len(labels)
+            chunk = self._chunk(len(part))
             logits = chunk.logits(images[start : start + CHUNK], self.weights, self.biases)
             for k, (own, member) in enumerate(zip(self.slices, self.members, strict=True)):
-                loss, correct = chunk.losses[k](logits[:, own], part, member.gradient)
-                losses[k] += share * loss
+                loss, correct = chunk.losses[k](logits[:, own], part, member.gradient, len(labels))
+                losses[k] += loss * len(part) / len(labels)
                 corrects[k] += correct
             np.matmul(chunk.grads, chunk.images, out=self._product)  # (columns, pixels)
-            self._product *= share / GREY_LEVELS
             self._grads += self._product
-            self._bias_grads += share * chunk.grads.sum(axis=1)
+            self._bias_grads += chunk.grads.sum(axis=1)
+        self._grads *= 1 / GREY_LEVELS
         for own, member in zip(self.slices, self.members, strict=True):
             layer = member.network.layers[0]
             layer.grad_weight[:], layer.grad_bias[:] = self._grads[own].T, self._bias_grads[own]

@@ -27,7 +27,8 @@ def softmax_cross_entropy(
 
     The same as a `CrossEntropy` made for this one call.
     """
-    cross_entropy = CrossEntropy(*logits.shape, logits.dtype)
+    batch, classes = logits.shape
+    cross_entropy = CrossEntropy(batch, classes, logits.dtype)
     loss, correct = cross_entropy(logits, labels, gradient)
     logits[:] = cross_entropy.gradient
     return loss, correct
@@ -52,7 +53,7 @@ class CrossEntropy:
     Source: Bishop, PRML (2006), eqs. 4.108-4.109.
     """
 
-    gradient: Array  # (batch, classes), already divided by batch; a view, overwritten by each call
+    gradient: Array  # (batch, classes), of the mean; a view, overwritten by each call
 
     def __init__(
         self, batch: int, classes: int, dtype: DTypeLike, by_class: Array | None = None
@@ -68,7 +69,11 @@ class CrossEntropy:
         self._largest, self._totals, self._picked = np.empty((3, batch), dtype)
 
     def __call__(
-        self, logits: Array, labels: Labels, gradient: Gradient | None = "exact"
+        self,
+        logits: Array,
+        labels: Labels,
+        gradient: Gradient | None = "exact",
+        images: int | None = None,
     ) -> tuple[float, int]:
         """Loss in nats per image and number of correct images; writes `self.gradient`.
 
@@ -77,6 +82,7 @@ class CrossEntropy:
             labels: (batch,), integers in [0, classes).
             gradient: which of the two derivations, or None where only the value is wanted; the
                 content of `self.gradient` is then undefined.
+            images: how many the gradient's mean is over, if these are a part of a larger batch.
         Returns: the loss, NaN or infinite if a logit is; how many images the largest logit
             classifies correctly (the first of equals counts).
         """
@@ -97,10 +103,11 @@ class CrossEntropy:
         loss = float(log_totals.sum()) / batch
 
         if gradient is not None:
-            totals *= batch
-            z /= totals  # p / batch
+            images = images or batch
+            totals *= images
+            z /= totals  # p / images
             at_label = self._flat.take(self._at_label, out=self._picked, mode="clip")
-            at_label -= 1 / batch  # (p_c - 1) / batch, of each image's own class c
+            at_label -= 1 / images  # (p_c - 1) / images, of each image's own class c
             if gradient == "report":
                 z.fill(0)
             self._flat.put(self._at_label, at_label, mode="clip")

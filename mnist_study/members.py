@@ -80,6 +80,11 @@ def together(runs: Sequence[Run]) -> Iterator[tuple[int, Event]]:
             "members: runs share their passes over the data only at model.depth=1, "
             f"got layers {first.layer_sizes}"
         )
+    return _events(runs)
+
+
+def _events(runs: Sequence[Run]) -> Iterator[tuple[int, Event]]:
+    first = runs[0]
     settings, dataset = first.settings, first.dataset
     started = time.perf_counter()
     step = 0

@@ -16,6 +16,7 @@ from mnist_study.losses import CrossEntropy, Gradient, Labels
 
 GREY_LEVELS = 255  # images are bytes; the network sees them divided by this, in [0, 1]
 NARROW, WIDE = 32, 512  # units; see `_views`
+CHUNK = 512  # images a pass: as float32 they are 1.6 MB, and stay near the core
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Network:
             weight[:] = initial_weights(fan_in, fan_out, init, init_std, rng)
             self.layers.append(Dense(weight, bias, *grads, scale))
             start = end
+        self._sum: Array = np.zeros_like(self.parameters)  # of the gradients of a batch's chunks
         self._buffers: dict[int, Buffers] = {}
 
     @property
@@ -117,10 +119,32 @@ class Network:
             images: (batch, pixels), grey values 0 to 255.
             labels: (batch,), in [0, classes).
             gradient: see `CrossEntropy`.
+
+        A large batch goes through in equal chunks whose gradients are summed: the images of a
+        chunk are still in the cache when the backward pass needs them again.
         """
+        n = len(labels)
+        if n <= CHUNK:
+            return self._pass(images, labels, gradient, n)
+        size = -(-n // -(-n // CHUNK))  # of as many chunks as needed, rounded up
+        loss_sum, correct_sum = 0.0, 0
+        self._sum.fill(0)
+        for start in range(0, n, size):
+            part = labels[start : start + size]
+            loss, correct = self._pass(images[start : start + size], part, gradient, n)
+            loss_sum += loss * len(part)
+            correct_sum += correct
+            self._sum += self.gradient
+        np.copyto(self.gradient, self._sum)
+        return loss_sum / n, correct_sum
+
+    def _pass(
+        self, images: NDArray[np.uint8], labels: Labels, gradient: Gradient, batch: int
+    ) -> tuple[float, int]:
+        """Forward and backward of images that may be a part of a larger batch."""
         logits = self.logits(images)
         buffers = self._buffers_for(len(images))
-        loss, correct = buffers.cross_entropy(logits, labels, gradient)
+        loss, correct = buffers.cross_entropy(logits, labels, gradient, batch)
         grad = buffers.cross_entropy.gradient  # (batch, classes)
         for index in reversed(range(1, len(self.layers))):
             x, grad_x = buffers.inputs[index], buffers.grads[index - 1]  # (batch, fan_in)

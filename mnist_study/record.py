@@ -37,10 +37,10 @@ def run_name(record: RunRecord) -> str:
     """A name that tells the network, the optimizer and its rate: "784-100-10 momentum 0.05"."""
     weights = record.network.weights
     sizes = "-".join(str(n) for n in [weights[0].shape[0], *(w.shape[1] for w in weights)])
-    optimizer = str(record.params.get("optimizer._target_", "")).rpartition(".")[2].lower()
-    return " ".join(
-        str(word) for word in (sizes, optimizer, record.params.get("optimizer.lr", "")) if word
-    )
+    optimizer = str(record.params.get("optimizer", "")).lower()
+    rate = record.params.get("optimizer.lr", "")
+    words = (sizes, optimizer, f"{rate:.4g}" if isinstance(rate, float) else str(rate))
+    return " ".join(word for word in words if word)
 
 
 def without_passwords(text: str) -> str:

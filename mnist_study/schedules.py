@@ -52,9 +52,7 @@ def linear(
     return factor
 
 
-def cosine(
-    *, total_steps: int, epoch_steps: int, warmup: float, end_factor: float
-) -> Schedule:
+def cosine(*, total_steps: int, epoch_steps: int, warmup: float, end_factor: float) -> Schedule:
     """Climb in a straight line to 1 over the warm-up, then fall along half a cosine.
 
     Args:

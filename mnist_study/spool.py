@@ -69,6 +69,11 @@ class Spool:
         return self._records[0]
 
     @property
+    def empty(self) -> bool:
+        """Whether its process died before the first record."""
+        return not self._records
+
+    @property
     def complete(self) -> bool:
         """Whether the last record says how the run ended."""
         return "end" in self._records[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from mnist_study.champion import (
     trial_counts,
 )
 from mnist_study.config import ConfigError, StudyConfig, TrackingConfig, TrainingConfig, section
+from mnist_study.mirror import PARENT, STORE, STUDY_ID, Mirror
 from mnist_study.training import EpochEnded, Event
 
 if TYPE_CHECKING:
@@ -27,9 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from hydra_plugins.hydra_optuna_study._observer import Search
-    from mnist_study.tracker import Status
 
-PARENT = "mlflow.run_id"  # attribute of an Optuna study: its own run, the parent of its trials'
 SUMMED_UP = "mlflow.summed_up"  # attribute of an Optuna study: finished trials when last summed up
 
 
@@ -61,16 +61,30 @@ def child_tags(trial: optuna.Trial | None) -> dict[str, str]:
     """What marks a run as a trial of its study."""
     if trial is None:
         return {}
-    return {"study": trial.study.study_name, "optuna.trial_number": str(trial.number)}
+    tags = {"study": trial.study.study_name, "optuna.trial_number": str(trial.number)}
+    study_id = trial.study.user_attrs.get(STUDY_ID)
+    return tags | ({STUDY_ID: study_id} if study_id else {})
+
+
+def where_the_study_is(tracking: TrackingConfig, trial: optuna.Trial | None) -> TrackingConfig:
+    """A trial goes where its study's run is, whatever folder or machine a worker finds itself on.
+
+    An address that means the same everywhere, a server's, stands.
+    """
+    store = trial.study.user_attrs.get(STORE) if trial else None
+    if not store or (tracking.uri and not tracking.uri.startswith("sqlite")):
+        return tracking
+    return replace(tracking, uri=store)
 
 
 class StudyRun:
     """The sweeper's observer: keeps the study's MLflow run, and asks for the champion's runs."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, str] = {}  # study name -> its MLflow run
         self.searched: optuna.Study | None = None  # the study whose champion is trained again
         self.settings: TrackingConfig | None = None  # None: not tracked
+        self.mirror: Mirror | None = None
+        self.resumed: set[str] = set()
 
     def study_started(self, study: optuna.Study, config: DictConfig) -> None:
         """Check the sections that every trial will read, and open the study's run."""
@@ -83,35 +97,36 @@ class StudyRun:
             if not is_champion(study):
                 self.searched = study
             if tracking.backend == "mlflow":
-                self._open(study, tracking)
+                self.settings = tracking
+                self.mirror = self.mirror or Mirror(tracking)
+                self.mirror.open(study)
         except ConfigError as error:
             raise SystemExit(_refusal(str(error))) from error
 
     def trials_changed(self, study: optuna.Study) -> None:
-        """Nothing: every trial keeps its own run."""
+        """The study's run is RUNNING again; every trial keeps its own run."""
+        if self.mirror and study.study_name not in self.resumed:
+            self.resumed.add(study.study_name)
+            self.mirror.resume(study)
 
     def study_ended(self, study: optuna.Study, interrupted: bool) -> None:
         """Make MLflow agree with the study, and sum it up, unless nothing has happened since."""
-        finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+        finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
         figures = summary(study)
         if f"{CHAMPION}/seeds" in figures:
             print(champion_line(figures))
             print(near_ties(self.searched, figures[f"{CHAMPION}/test_accuracy_std"]))
-        if study.user_attrs.get(SUMMED_UP) == len(finished) and not interrupted:
+        if study.user_attrs.get(SUMMED_UP) == finished and not interrupted:
             return
-        if self.settings is not None:
-            from mnist_study.study_runs import log_to_run, reconcile, set_run_status
-
-            run_id = self.runs[study.study_name]
-            reconcile(self.settings, run_id, {t.number: _status(t) for t in finished})
-            # The champion's figures belong to the study that it is the champion of, too.
-            for run in {run_id, *(self.runs.values() if f"{CHAMPION}/seeds" in figures else ())}:
-                log_to_run(self.settings, run, metrics=figures)
-            if study is self.searched:
-                log_to_run(self.settings, run_id, files={"study.png": self._figure(study)})
-            set_run_status(self.settings, run_id, "KILLED" if interrupted else "FINISHED")
-        if not interrupted:
-            study.set_user_attr(SUMMED_UP, len(finished))
+        arrived = self.mirror is None or self.mirror.close(
+            study,
+            Path(str(self.config.hydra.sweep.dir)).absolute(),
+            figures,
+            {"study.png": self._figure(study)} if study is self.searched else {},
+            "KILLED" if interrupted else "FINISHED",
+        )
+        if arrived and not interrupted:
+            study.set_user_attr(SUMMED_UP, finished)
 
     def next_search(self, study: optuna.Study) -> Search | None:
         """The best configuration again, on train + validation, with fresh seeds, scored on test."""
@@ -121,33 +136,14 @@ class StudyRun:
         return champion_search(study, seeds, first=self.training.seed + 1)
 
     def _figure(self, study: optuna.Study) -> Figure:
-        from mnist_study.study_figure import study_figure
+        from mnist_study.study_figure import pareto_figure, study_figure
 
         metric = OmegaConf.select(self.config, "hydra.sweeper.metric")
-        name = metric if isinstance(metric, str) else metric[0]
+        names = [metric] if isinstance(metric, str) else list(metric)
+        if len(names) > 1:
+            return pareto_figure(study.get_trials(deepcopy=False), study.best_trials, names)
         maximize = study.directions[0].name == "MAXIMIZE"
-        return study_figure(study.get_trials(deepcopy=False), name, maximize=maximize)
-
-    def _open(self, study: optuna.Study, tracking: TrackingConfig) -> None:
-        from mnist_study.study_runs import create_parent
-
-        self.settings = tracking
-        run_id = study.user_attrs.get(PARENT)
-        if run_id is None:
-            follows = self.runs.get(study.user_attrs.get("follows") or "")
-            tags = {"mlflow.parentRunId": follows} if follows else {}
-            run_id = create_parent(tracking, study.study_name, tags)
-            study.set_user_attr(PARENT, run_id)
-        self.runs[study.study_name] = run_id
-
-
-def _status(trial: optuna.trial.FrozenTrial) -> tuple[Status, str | None]:
-    """What MLflow is to say of an ended trial."""
-    if trial.state.name == "COMPLETE":
-        return "FINISHED", None
-    if trial.state.name == "PRUNED":
-        return "KILLED", "pruned"
-    return "FAILED", str(trial.user_attrs.get("failure", "its worker stopped answering"))
+        return study_figure(study.get_trials(deepcopy=False), names[0], maximize=maximize)
 
 
 def _refuse_selection_by_test(config: DictConfig) -> None:

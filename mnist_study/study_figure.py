@@ -89,3 +89,28 @@ def _frame(axes: Axes, values: Any, *, maximize: bool) -> None:
     best, worst = np.quantile(values, [1.0, 0.2] if maximize else [0.0, 0.8])
     margin = 0.08 * (best - worst) or 0.01
     axes.set_ylim(*sorted((worst - margin, best + margin)))
+
+
+def pareto_figure(
+    trials: Sequence[FrozenTrial], front: Sequence[FrozenTrial], metrics: Sequence[str]
+) -> Figure:
+    """Draw the first two objectives of all complete trials; the front, by number, is what none
+    dominates.
+    """
+    from matplotlib.figure import Figure
+
+    complete = [t for t in trials if t.values]
+    figure = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    points = np.array([t.values[:2] for t in complete]).reshape(-1, 2)
+    best = np.array(sorted(t.values[:2] for t in front)).reshape(-1, 2)
+    _points(axes, list(points[:, 1]), points[:, 0], np.ones(len(points), bool))
+    axes.plot(best[:, 1], best[:, 0], "o-", color=_BEST, linewidth=1, label="Pareto front")
+    for trial in front:
+        place = (trial.values[1], trial.values[0])
+        axes.annotate(
+            str(trial.number), place, xytext=(4, 4), textcoords="offset points", fontsize=8
+        )
+    axes.set(xlabel=metrics[1], ylabel=metrics[0])
+    axes.legend(fontsize=8)
+    return figure

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mnist_study.config import TrackingConfig
+from mnist_study.mirror import STUDY_ID
 from mnist_study.record import git_tags
 from mnist_study.tracker import Status, ending_tags
 from mnist_study.tracking import client_for, ensure_experiment, log_values
@@ -20,11 +21,16 @@ TRIAL = "optuna.trial_number"  # tag of a child run
 STUDY = "study"  # tag of parent and children: the study's name
 
 
-def create_parent(settings: TrackingConfig, study_name: str, tags: Mapping[str, str]) -> str:
-    """The id of the study's own run, found by its tags or created; it is RUNNING again."""
+def create_parent(
+    settings: TrackingConfig, study_name: str, tags: Mapping[str, str], study_id: str = ""
+) -> str:
+    """The id of the study's own run, found by its tags or created; it is RUNNING again.
+
+    One process at a time may call it for a study.
+    """
     client, experiment = client_for(settings), ensure_experiment(settings)
-    mine = {STUDY: study_name, "kind": "study"}
-    query = " and ".join(f"tags.{key} = '{value}'" for key, value in mine.items())
+    mine = {STUDY: study_name, "kind": "study"} | ({STUDY_ID: study_id} if study_id else {})
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in mine.items())
     found = client.search_runs([experiment], query, max_results=1)
     if found:
         run_id = str(found[0].info.run_id)
@@ -34,6 +40,26 @@ def create_parent(settings: TrackingConfig, study_name: str, tags: Mapping[str, 
     all_tags = git_tags() | dict(settings.tags) | dict(tags) | mine
     name = settings.run_name or study_name
     return str(client.create_run(experiment, None, all_tags, name).info.run_id)
+
+
+def has_run(settings: TrackingConfig, run_id: str) -> bool:
+    """Whether the store has that run; raises what MLflow raises if the store does not answer."""
+    client, experiment = client_for(settings), ensure_experiment(settings)
+    query = f"attributes.run_id = '{run_id}'"
+    return bool(client.search_runs([experiment], query, max_results=1))
+
+
+def adopt(settings: TrackingConfig, parent_id: str, study_id: str) -> int:
+    """Put below the study's run what began while that could not be made, or was lost; how many."""
+    orphans = [
+        run
+        for run in _search(settings, f"tags.`{STUDY_ID}` = '{study_id}'")
+        if run.data.tags.get("mlflow.parentRunId") != parent_id
+        and run.data.tags.get("kind") != "study"
+    ]
+    for run in orphans:
+        log_values(client_for(settings), run.info.run_id, tags={"mlflow.parentRunId": parent_id})
+    return len(orphans)
 
 
 def set_run_status(
@@ -46,17 +72,22 @@ def set_run_status(
 
 
 def reconcile(
-    settings: TrackingConfig, parent_id: str, trials: Mapping[int, tuple[Status, str | None]]
+    settings: TrackingConfig,
+    parent_id: str,
+    trials: Mapping[int, tuple[Status, str | None]],
+    living: Collection[int] = (),
 ) -> int:
     """Make the status of every child run agree with its trial's; the number of corrections.
 
     Args: trials: number of each ended trial -> its status, and the reason unless it is FINISHED.
-    A child that is still RUNNING and is no trial of the study's ends as FAILED. Call this when no
-    worker runs: it cannot tell a living trial from a dead one.
+        living: numbers of trials that another machine works on; their runs are left alone.
+    A child that is still RUNNING and is neither ends as FAILED.
     """
     corrected = 0
     for run in children(settings, parent_id):
         number = run.data.tags.get(TRIAL, "")
+        if number.isdigit() and int(number) in living:
+            continue
         expected = trials.get(int(number)) if number.isdigit() else None
         if expected is None and run.info.status == "RUNNING":
             expected = ("FAILED", "its process died")
@@ -68,15 +99,16 @@ def reconcile(
 
 def children(settings: TrackingConfig, parent_id: str) -> list[Run]:
     """All runs below a parent run, oldest first."""
+    return _search(settings, f"tags.`mlflow.parentRunId` = '{parent_id}'")
+
+
+def _search(settings: TrackingConfig, query: str) -> list[Run]:
     client, experiment = client_for(settings), ensure_experiment(settings)
     found: list[Run] = []
     token = None
     while True:
         page = client.search_runs(
-            [experiment],
-            f"tags.`mlflow.parentRunId` = '{parent_id}'",
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
+            [experiment], query, order_by=["attributes.start_time ASC"], page_token=token
         )
         found += page
         token = page.token

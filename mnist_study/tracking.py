@@ -136,6 +136,41 @@ def deliver(spool: Spool, uri: str | None = None) -> None:
         spool.mark(run_id, arrived=len(records))
 
 
+def deliver_left(folder: Path, uri: str) -> list[str]:
+    """Send what a store that was away, or a kill, has left in and below `folder`.
+
+    A run whose process died without a word becomes KILLED; one that is still going is left alone.
+    Returns: what could not be sent, and why.
+    """
+    troubles = []
+    for found in spools(folder):
+        try:
+            _send_left(found, uri)
+        except BlockingIOError:
+            continue  # its own process sends it
+        except Exception as error:  # noqa: BLE001 - whatever the store says, the others are tried
+            troubles.append(f"{found.parent}: {error}".splitlines()[0])
+    return troubles
+
+
+def _send_left(folder: Path, uri: str | None) -> tuple[int, str | None]:
+    """Send the records of one run; how many, and the run's id. Raises: as Spool and deliver."""
+    spool = Spool(folder)
+    try:
+        if spool.empty:
+            return 0, None
+        if not spool.complete:
+            ended = round((folder / RECORDS).stat().st_mtime * 1000)
+            spool.append({"tags": {"state": "killed", "reason": "its process died"}, "time": ended})
+            spool.append({"end": "KILLED", "time": ended})
+        waiting = len(spool.waiting)
+        if waiting or not spool.run_id:
+            deliver(spool, uri)
+        return waiting, spool.run_id
+    finally:
+        spool.close()
+
+
 def _create_run(uri: str, header: Record, again: bool) -> str:
     """Create the run that `header` describes, unless an earlier try has done so unnoticed."""
     client, experiment = _client(uri), _experiment_id(uri, header["experiment"])
@@ -252,24 +287,15 @@ def main(words: Sequence[str]) -> int:
 def _send_spool(folder: Path, uri: str | None) -> int:
     """Send one run and say so; a run whose process has died without a word becomes KILLED."""
     try:
-        spool = Spool(folder)
+        sent, run_id = _send_left(folder, uri)
     except BlockingIOError:
         print(f"{folder.parent}: still running, its own process sends it", file=sys.stderr)
         return 1
-    try:
-        if not spool.complete:
-            ended = round((folder / RECORDS).stat().st_mtime * 1000)
-            spool.append({"tags": {"state": "killed", "reason": "its process died"}, "time": ended})
-            spool.append({"end": "KILLED", "time": ended})
-        waiting = len(spool.waiting)
-        deliver(spool, uri)
-        print(f"{folder.parent}: {waiting} records sent, run {spool.run_id}")
-        return 0
     except Exception as error:  # noqa: BLE001 - the other runs may be for another store
         print(f"{folder.parent}: {error}".splitlines()[0], file=sys.stderr)
         return 1
-    finally:
-        spool.close()
+    print(f"{folder.parent}: {sent} records sent, run {run_id}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def train(
         schedule: factor of `optimizer.lr` as a function of the step, 0 for the first.
         watched: sets to score along the way, by name ("validation", "test").
         eval_every: iterations between two points of the curves; None: once an epoch.
-        gradient: see `softmax_cross_entropy`.
+        gradient: see `CrossEntropy`.
     Raises: Diverged, with step, rate and loss, at the first non-finite loss.
     """
     batches = Batches(training, batch_size, sampling, rng)
@@ -120,11 +120,12 @@ def evaluate(network: Network, split: Split) -> Score:
     if len(split.labels) == 0:
         raise ValueError("a score needs at least one image")
     total = Tally()
-    pixels = np.asarray(split.images)  # a memory map, without its subclass's overhead
-    for start in range(0, len(split.labels), EVALUATION_CHUNK):
-        labels = split.labels[start : start + EVALUATION_CHUNK]
-        loss, correct = network.loss(pixels[start : start + EVALUATION_CHUNK], labels)
-        total.add(loss, correct, len(labels))
+    # memory maps, without their subclass's overhead
+    images, labels = np.asarray(split.images), np.asarray(split.labels)
+    for start in range(0, len(labels), EVALUATION_CHUNK):
+        part = labels[start : start + EVALUATION_CHUNK]
+        loss, correct = network.loss(images[start : start + EVALUATION_CHUNK], part)
+        total.add(loss, correct, len(part))
     return total.score()
 
 

@@ -51,7 +51,7 @@ def test_the_table_is_complete():
 
 
 @pytest.mark.parametrize(
-    ("run", "expected"), [(n, s) for n, s in SETTINGS.items()], indirect=["run"], ids=SETTINGS
+    ("run", "expected"), list(SETTINGS.items()), indirect=["run"], ids=SETTINGS
 )
 def test_an_experiment_has_the_reports_settings(run, expected):
     """Layers, gradient, batch, rate, length and curves are those of the report's table."""
@@ -71,7 +71,12 @@ def test_an_experiment_has_the_reports_settings(run, expected):
 
 @pytest.mark.parametrize(
     ("run", "tau"),
-    [("softmax_150", 395), ("softmax_1500", 35), ("network_2_falling", 35), ("network_4_falling", 35)],
+    [
+        ("softmax_150", 395),
+        ("softmax_1500", 35),
+        ("network_2_falling", 35),
+        ("network_4_falling", 35),
+    ],
     indirect=["run"],
 )
 def test_a_falling_rate_is_a_sawtooth(run, tau):
@@ -86,13 +91,18 @@ def test_a_falling_rate_is_a_sawtooth(run, tau):
 )  # fmt: skip
 def test_the_other_rates_stay(run):
     """Constant by name, or because an epoch is one iteration."""
-    assert {run.schedule(step) for step in range(100)} == {constant(total_steps=1, epoch_steps=1)(0)}
+    assert {run.schedule(step) for step in range(100)} == {
+        constant(total_steps=1, epoch_steps=1)(0)
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith("softmax")])
 def test_one_override_gives_the_exact_gradient(name):
     """Nothing else changes."""
-    report, exact = composed(f"experiment={name}"), composed(f"experiment={name}", "training.gradient=exact")
+    report, exact = (
+        composed(f"experiment={name}"),
+        composed(f"experiment={name}", "training.gradient=exact"),
+    )
     assert (report.training.gradient, exact.training.gradient) == ("report", "exact")
     report.training.gradient = "exact"
     assert report == exact

@@ -87,14 +87,15 @@ class Textbook:
         return RATE * mean / (np.sqrt(square) + EPS) + decay
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["plain-order", "wide-order"])
+@pytest.mark.parametrize("form", ["plain-order", "wide-order", "chunks"])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_fast_step_is_the_textbooks(monkeypatch, name, depth, wide):
+def test_the_fast_step_is_the_textbooks(monkeypatch, name, depth, form):
     """Two epochs with an odd last batch: losses, hits and weights agree to rounding."""
-    if wide:  # memory order of wide layers, at a size that a test can afford
-        monkeypatch.setattr(network_module, "NARROW", 5)
-        monkeypatch.setattr(network_module, "WIDE", 6)
+    # memory order of wide layers and chunks of large batches, at sizes that a test can afford
+    sizes = {"wide-order": {"NARROW": 5, "WIDE": 6}, "chunks": {"CHUNK": 3}}
+    for constant, value in sizes.get(form, {}).items():
+        monkeypatch.setattr(network_module, constant, value)
     net = make(depth)
     optimizer = OPTIMIZERS[name](net.parameters)
     weights, biases = [w.copy() for w in net.weights], [b.copy() for b in net.biases]

@@ -49,7 +49,7 @@ def record(folder: Path, *, depth: int = 1, per_epoch: bool = False, **more: obj
         rng=np.random.default_rng(0),
     )
     params = {
-        "optimizer._target_": "mnist_study.optimizers.Sgd",
+        "optimizer": "Sgd",
         "optimizer.lr": 0.01,
         "model.hidden": None,
         "model.layers[0]": "x",

@@ -62,11 +62,13 @@ def _search(plan: Plan, app: App, observer: Observer, follows: str | None) -> op
     _settle(plan, study)
     ended = False
     try:
-        observer.study_started(study, app.config)
+        with plan.place.lock("observer"):
+            observer.study_started(study, app.config)
         _work(plan, study, app, observer)
         ended = True
     finally:
-        observer.study_ended(study, interrupted=not ended)
+        with plan.place.lock("observer"):
+            observer.study_ended(study, interrupted=not ended)
     return study
 
 
@@ -148,7 +150,13 @@ def _launch_until_done(plan: Plan, study: optuna.Study, app: App, observer: Obse
                 return  # the sampler has nothing left to propose
             fruitless = fruitless + 1 if idle else 0
             if error and fruitless >= FRUITLESS_LAUNCHES:
-                raise error
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                print(
+                    f"study {plan.study_name} stopped: {fruitless} launches in a row ended without "
+                    f"a trial: {reason}",
+                    file=sys.stderr,
+                )
+                raise SystemExit(1) from error
 
 
 def _wait_for_others(plan: Plan, books: Tally, told: set[str]) -> None:
@@ -183,6 +191,13 @@ def _sum_up(plan: Plan, study: optuna.Study) -> None:
             file=sys.stderr,
         )
         raise SystemExit(1)
+    if books.failed:
+        last = books.failed[-1]
+        print(
+            f"{len(books.failed)} of {books.finished} finished trials failed; "
+            f"trial {last.number}: {failure_of(last)}",
+            file=sys.stderr,
+        )
     if _interrupt.asked.is_set():
         command = shlex.join(["python", *sys.orig_argv[1:]])
         print(

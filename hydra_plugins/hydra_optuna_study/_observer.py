@@ -26,7 +26,8 @@ class Search:
 
 class Observer(Protocol):
     """Named by `hydra.sweeper.observer`; lives in the controller. Every method may be called again
-    for the same study, by a later run or by another machine, also when the study is complete.
+    for the same study, by a later run or by another machine, also when the study is complete;
+    `study_started` and `study_ended` by one controller at a time.
     """
 
     def study_started(self, study: Study, config: DictConfig) -> None:

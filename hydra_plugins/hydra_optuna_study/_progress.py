@@ -102,8 +102,12 @@ def show_seconds(seconds: float) -> str:
 
 
 def best_table(study: optuna.Study, rows: int = 5) -> str:
-    """The best complete trials: number, value, parameters, seconds."""
-    best = ranked(study, tally(study).complete)[:rows]
+    """The best complete trials, of several objectives the Pareto front: number, value, parameters,
+    seconds.
+    """
+    several = len(study.directions) > 1
+    trials = study.best_trials if several else tally(study).complete
+    best = ranked(study, trials)[: None if several else rows]
     names = list(dict.fromkeys(name for trial in best for name in trial.params))
     table = [["trial", "value", *names, "seconds"]]
     for trial in best:

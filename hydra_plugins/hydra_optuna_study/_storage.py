@@ -75,8 +75,8 @@ class Place:
             return PatientStorage(self.name, **settings)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Held by one process at a time, over all machines of the study; never nest it.
+    def lock(self, purpose: str = "claim") -> Iterator[None]:
+        """Held by one process at a time, over all machines of the study; never nest one purpose.
 
         The kernel or the server releases it when its holder dies.
         """
@@ -85,7 +85,7 @@ class Place:
             from sqlalchemy import text
             from sqlalchemy.exc import DBAPIError
 
-            key = zlib.crc32(b"hydra_optuna_study")
+            key = zlib.crc32(f"hydra_optuna_study {purpose}".encode())
             with _connect(self.name) as connection:
                 connection.execute(text(f"SELECT pg_advisory_lock({key})"))
                 try:
@@ -94,7 +94,7 @@ class Place:
                     with suppress(DBAPIError):  # a server that restarted has let go of it
                         connection.execute(text(f"SELECT pg_advisory_unlock({key})"))
             return
-        lock = KernelLock(_beside(str(file), "claim"))
+        lock = KernelLock(_beside(str(file), purpose))
         lock.acquire()
         try:
             yield

@@ -1,0 +1,40 @@
+"""What a command line lacks, said in one sentence before Hydra says it in ten."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+LAUNCHERS = {  # engine -> the package with its launcher, and our extra that brings it
+    "ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
+    "slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "submitit": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+}
+
+
+MODES = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--run", "-r"}
+MODES |= {"--multirun", "-m", "--shell-completion", "-sc"}
+
+
+def is_search(words: Sequence[str]) -> bool:
+    """Whether the command asks for a search."""
+    return any(word.startswith("+sweep=") for word in words)
+
+
+def needs_multirun(words: Sequence[str]) -> bool:
+    """Whether Hydra 1.4, which takes no `hydra.mode` from a sweep's file, must be told of it."""
+    return is_search(words) and not MODES & {word.partition("=")[0] for word in words}
+
+
+def complaint(words: Sequence[str]) -> str | None:
+    """Why Hydra could not compose the command, and what to type; None if it might."""
+    for word in words:
+        group, _, option = word.partition("=")
+        if group == "engine" and option in LAUNCHERS:
+            package, extra = LAUNCHERS[option]
+            if find_spec(package) is None:
+                return f"engine={option} needs a package more: pip install 'mnist-study[{extra}]'"
+        if re.fullmatch("engine|sampler|pruner", group) and not is_search(words):
+            return f"{word}: only a search has one, and +sweep=... is missing; try +sweep=optuna"
+    return None

@@ -1,0 +1,110 @@
+"""The report, reproduced and answered: one page from the runs of a study.
+
+`python -m mnist_study.report [STUDY] [URI]` writes the page again from the store, without a run.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from mnist_study.config import TrackingConfig
+from mnist_study.report_contents import TARGETS, contents
+from mnist_study.report_page import markdown, page_html
+from mnist_study.report_pictures import Drawing, draw_causes, draw_figures
+from mnist_study.report_runs import find_study, read_runs
+from mnist_study.study import SUMMED_UP, StudyRun
+from mnist_study.study_runs import log_to_run
+
+if TYPE_CHECKING:
+    import optuna
+
+PAGE = "report.html"
+SEARCHES = (*TARGETS, "softmax_report")  # studies whose champions the page quotes
+
+
+class NoStudy(Exception):  # noqa: N818 - what is the matter, as everywhere
+    """The store has no such study."""
+
+
+class ReportRun(StudyRun):
+    """The sweeper's observer for `+sweep=report`: a study without a champion, with a page."""
+
+    def study_started(self, study: optuna.Study, config: DictConfig) -> None:
+        """Open the study's run, and remember where the page goes."""
+        super().study_started(study, config)
+        self.folder = Path(str(config.hydra.sweep.dir)).absolute()
+
+    def study_ended(self, study: optuna.Study, interrupted: bool) -> None:
+        """Sum up, and write the page from whatever there is, unless nothing has happened since."""
+        before = study.user_attrs.get(SUMMED_UP)
+        super().study_ended(study, interrupted)
+        if self.settings is None:
+            print("no page: the runs are not tracked (tracking=none)")
+        elif not interrupted and study.user_attrs.get(SUMMED_UP) == before and self.page.exists():
+            print(f"the report's page: {self.page}")
+        else:
+            write_page(self.settings, study.study_name, self.folder)
+
+    @property
+    def page(self) -> Path:
+        """Where the page is written."""
+        return self.folder / PAGE
+
+    def next_search(self, study: optuna.Study) -> None:
+        """Nothing: a reproduction has no champion."""
+
+
+def write_page(settings: TrackingConfig, study: str, folder: Path) -> None:
+    """Write REPORT.md, report.html and the figures, and log them to the study's run.
+
+    Raises: NoStudy if the store has none of that name.
+    """
+    parent = find_study(settings, study)
+    if parent is None:
+        raise NoStudy(f"STUDY must be a study in the store, got {study}")
+    runs = read_runs(settings, parent, SEARCHES)
+    drawings = [*draw_figures(runs), *draw_causes(runs)]
+    blocks = contents(runs, study, drawings)
+    pictures = {drawing.name: _png(drawing) for drawing in drawings}
+    files: dict[str, str | bytes] = {
+        "report.md": markdown(blocks),
+        PAGE: page_html(blocks, pictures),
+        **pictures,
+    }
+    log_to_run(settings, parent, files=files)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        local = folder / ("REPORT.md" if name == "report.md" else name)
+        local.write_bytes(content.encode() if isinstance(content, str) else content)
+    print(f"the report's page: {folder / PAGE}, also on the MLflow run of the study {study}")
+
+
+def _png(drawing: Drawing) -> bytes:
+    drawn = io.BytesIO()
+    drawing.figure.savefig(drawn, format="png")
+    return drawn.getvalue()
+
+
+def main(words: Sequence[str]) -> int:
+    """Write a study's page again; the exit code."""
+    if len(words) > 2 or any(word.startswith("-") for word in words):
+        print("usage: python -m mnist_study.report [STUDY] [URI]", file=sys.stderr)
+        return 2
+    study = words[0] if words else "report"
+    uri = words[1] if len(words) > 1 else None
+    try:
+        write_page(TrackingConfig("mlflow", uri, "mnist", None), study, Path("multirun") / study)
+    except NoStudy as error:
+        print(f"mnist_study: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,167 @@
+"""The report's figures drawn anew: curves with bands over seeds, and sheets of weights.
+
+Matplotlib's figures without pyplot; nothing is read or written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_study.champion import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLORS = {"train": "#0072B2", "test": "#D55E00"}  # Okabe & Ito's, safe for colour-blind eyes
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+POINTS = 400  # a panel is about so many pixels wide; a longer curve is shown in as many stretches
+
+
+@dataclass(frozen=True)
+class Band:
+    """One quantity over seeds: at each step the mean, the lowest and the highest seed."""
+
+    steps: NDArray[Any]
+    mean: NDArray[Any]
+    low: NDArray[Any]
+    high: NDArray[Any]
+    final: float  # mean over seeds of the value over the whole set at the end
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot of cost or accuracy."""
+
+    title: str
+    quantity: str  # "cost" or "accuracy"
+    bands: Mapping[str, Band]  # label -> band; "train" and "test" have colours of their own
+
+
+def band(steps: NDArray[Any], seeds: Sequence[NDArray[Any]], final: float, every: int = 1) -> Band:
+    """A band of curves of one length.
+
+    Args: every: points that are averaged first (an epoch's, for the curves per epoch).
+    """
+    stack = np.stack(seeds)  # (seeds, points)
+    whole = stack.shape[1] // every * every
+    stack = stack[:, :whole].reshape(len(stack), -1, every).mean(axis=2)
+    return Band(steps[every - 1 : whole : every], stack.mean(0), stack.min(0), stack.max(0), final)
+
+
+def curves(panels: Sequence[Sequence[Panel]], width: float = 5.2, height: float = 3.1) -> Figure:
+    """Rows of panels."""
+    from matplotlib.figure import Figure
+
+    rows, columns = len(panels), max(len(row) for row in panels)
+    figure = Figure(figsize=(width * columns, height * rows), dpi=100, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for line, row in zip(grid, panels, strict=True):
+        for axes, panel in zip(line, row, strict=False):
+            _draw(axes, panel)
+        for axes in line[len(row) :]:
+            axes.set_visible(False)
+    return figure
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    for k, (label, one) in enumerate(panel.bands.items()):
+        color = COLORS.get(label, SERIES[k % len(SERIES)])
+        x, low, high, mean = _shown(one)
+        axes.fill_between(x, low, high, color=color, alpha=0.22, linewidth=0)
+        value = f"{one.final:.2%}" if panel.quantity == "accuracy" else f"{one.final:.4f}"
+        axes.plot(x, mean, color=color, linewidth=1.3, label=f"{label} {value}")
+    axes.set_title(panel.title, loc="left", fontsize=10, fontweight="bold")
+    axes.set_xlabel("iteration", fontsize=9)
+    unit = "nats per image" if panel.quantity == "cost" else "fraction correct"
+    axes.set_ylabel(unit, fontsize=9)
+    _plain(axes)
+    if not panel.bands:
+        axes.text(0.5, 0.5, "no finished run", ha="center", transform=axes.transAxes)
+        return
+    _limit(axes, panel)
+    axes.legend(loc="best", fontsize=8, title="final value", title_fontsize=8)
+
+
+def _shown(one: Band) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Steps, lowest, highest and mean; of a long curve, those of each stretch of it."""
+    if len(one.steps) <= POINTS:
+        return one.steps, one.low, one.high, one.mean
+    cuts = np.linspace(0, len(one.steps), POINTS + 1).astype(int)[:-1]
+    size = np.diff([*cuts, len(one.steps)])
+    return (
+        np.add.reduceat(one.steps, cuts) / size,
+        np.minimum.reduceat(one.low, cuts),
+        np.maximum.reduceat(one.high, cuts),
+        np.add.reduceat(one.mean, cuts) / size,
+    )
+
+
+def _limit(axes: Axes, panel: Panel) -> None:
+    """Leave out the very first fall: it would press all the rest into a line."""
+    tails = [
+        part[len(part) // 50 :] for one in panel.bands.values() for part in (one.low, one.high)
+    ]
+    if not tails or not all(len(tail) for tail in tails):
+        return
+    low, high = min(tail.min() for tail in tails), max(tail.max() for tail in tails)
+    margin = 0.06 * (high - low) or 0.01
+    axes.set_ylim(low - margin, high + margin)
+
+
+def sheets(rows: Sequence[Mapping[str, NDArray[Any]]], shape: tuple[int, int]) -> Figure:
+    """Ten rows of W as grey images in a 2 x 5 grid titled 0 to 9, one grid for each entry.
+
+    A row of grids has one scale: mid-grey is 0, white its largest weight, black the negative.
+
+    Args: rows: of each row of grids title -> (pixels, 10).
+    """
+    from matplotlib.figure import Figure
+
+    columns = max(len(row) for row in rows)
+    figure = Figure(figsize=(5.2 * columns, 2.75 * len(rows)), dpi=100, layout="constrained")
+    grid = figure.subfigures(len(rows), columns, squeeze=False)
+    for line, row in zip(grid, rows, strict=True):
+        limit = max(float(np.abs(weights).max()) for weights in row.values())
+        for part, (title, weights) in zip(line, row.items(), strict=False):
+            part.suptitle(title, fontsize=10, fontweight="bold", x=0.02, ha="left")
+            for digit, axes in enumerate(part.subplots(2, 5).flat):
+                image = weights[:, digit].reshape(shape)
+                axes.imshow(image, cmap="gray", vmin=-limit, vmax=limit)
+                axes.set_title(str(digit), fontsize=9, pad=2)
+                axes.axis("off")
+    return figure
+
+
+def intervals(groups: Mapping[str, Sequence[float]], label: str) -> Figure:
+    """Every run as a point, and the 95 % interval of their mean where there are two or more.
+
+    Args: groups: name on the axis -> the runs' values; label: what they are, with the unit.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 0.9 + 0.5 * len(groups)), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    for y, found in enumerate(groups.values()):
+        axes.plot(found, [y] * len(found), "o", color=SERIES[0], alpha=0.35, markersize=5)
+        if len(found) > 1:
+            mean = Interval.of(found)
+            half = mean.high - mean.mean
+            axes.errorbar(mean.mean, y, xerr=half, fmt="D", color=SERIES[1], capsize=4)
+    axes.set_yticks(range(len(groups)), list(groups), fontsize=9)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.set_xlabel(f"{label}: runs, and the 95 % interval of their mean", fontsize=9)
+    _plain(axes)
+    return figure
+
+
+def _plain(axes: Axes) -> None:
+    axes.tick_params(labelsize=8)
+    axes.grid(True, color="#e6e6e6", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,181 @@
+"""The report's page: from a store with gaps, and from a short study of one's own."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pytest
+
+from mnist_study.config import TrackingConfig
+from mnist_study.report import main, write_page
+from mnist_study.report_page import Bullets, Heading, Picture, Table, Text, markdown, page_html
+from mnist_study.study_runs import create_parent, log_to_run, set_run_status
+from mnist_study.tracking import client_for, ensure_experiment, log_values
+from tests.command import mnist_study
+
+FULL = {"optimizer.lr": 0.02, "training.epochs": 60}
+
+
+def log_run(
+    settings, parent, experiment, *, gradient="exact", seed=0, failure=None, rising=0.0, **params
+):
+    """A run as the recorder leaves one: a cost that falls, and climbs by `rising` at its end."""
+    from mlflow.entities import Metric
+
+    client = client_for(settings)
+    tags = {"mlflow.parentRunId": parent, "experiment": experiment}
+    run = client.create_run(ensure_experiment(settings), tags=tags).info.run_id
+    log_values(client, run, params={
+        "optimizer.lr": 0.8, "training.epochs": 50, "training.gradient": gradient,
+        "training.seed": seed, **params,
+    })  # fmt: skip
+    if failure:
+        set_run_status(settings, run, "FAILED", failure)
+        return
+    fall = (
+        np.concatenate([np.linspace(2, 0.5, 50), np.linspace(0.5, 0.5 + rising, 10)]) + seed / 1000
+    )
+    client.log_batch(run, metrics=[
+        Metric(f"{split}/{quantity}", value, 0, step)
+        for step, loss in enumerate(fall, 1)
+        for quantity, value in (("loss", loss), ("accuracy", 1 - loss / 3))
+        for split in ("train", "test")
+    ])  # fmt: skip
+    log_values(client, run, metrics={
+        "final/train_accuracy": 0.85 + seed / 1000, "final/test_accuracy": 0.86 + 1.1 * seed / 1000,
+        "final/train_loss": 0.60 + seed / 1000, "final/test_loss": 0.58 + 1.1 * seed / 1000,
+    })  # fmt: skip
+    packed = io.BytesIO()
+    np.savez(packed, W1=np.random.default_rng(seed).normal(size=(784, 10)).astype(np.float32))
+    log_to_run(settings, run, files={"weights.npz": packed.getvalue()})
+    set_run_status(settings, run, "FINISHED")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A study of which only one rate of the softmax has finished, and one network has diverged."""
+    folder = tmp_path_factory.mktemp("store")
+    settings = TrackingConfig("mlflow", f"sqlite:///{folder / 'mlflow.db'}", "mnist", None)
+    parent = create_parent(settings, "report", {})
+    for seed in (0, 1, 2):
+        for gradient, rising in (("report", 0.05), ("exact", 0.0)):
+            log_run(
+                settings,
+                parent,
+                "softmax_full",
+                gradient=gradient,
+                seed=seed,
+                rising=rising,
+                **FULL,
+            )
+    log_run(settings, parent, "network_4_he", seed=1, failure="Diverged: loss is nan at step 23")
+    write_page(settings, "report", folder)
+    return settings, parent, folder
+
+
+def text_of(page):
+    return (page[2] / "REPORT.md").read_text()
+
+
+def test_the_results_are_means_over_seeds(page):
+    """Mean, standard deviation, Student's interval and the number of seeds stand in the cell."""
+    row = next(line for line in text_of(page).splitlines() if "rate 0.02, exact" in line)
+    assert "85.10% ± 0.10 [84.85, 85.35], n = 3" in row
+
+
+def test_every_gap_is_named_with_its_reason(page):
+    """A failed run says why, a missing one that there is none, seeds together."""
+    text = text_of(page)
+    assert "| network_4_he | 1 | Diverged: loss is nan at step 23 |" in text
+    assert "| network_4_he | 0, 2 | no run in this study |" in text
+    assert "| network_2_constant | 0, 1, 2 | no run in this study |" in text
+    assert "missing, see below" in text
+
+
+def test_a_claim_without_its_runs_is_not_judged(page):
+    """The claim stands in the table, with what it lacks."""
+    row = next(line for line in text_of(page).splitlines() if "| Test accuracy grows" in line)
+    assert "cannot be judged: softmax_full_002, report gradient and softmax_full_001" in row
+
+
+def test_a_search_that_was_not_made_is_named_with_its_command(page):
+    """The targets say how to get what is missing."""
+    assert "`python -m mnist_study +sweep=four_layer`" in text_of(page)
+
+
+def test_the_html_needs_no_other_file(page):
+    """Every picture is inside, nothing is fetched."""
+    html = (page[2] / "report.html").read_text()
+    sources = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert len(sources) == 2  # figures 2 and 3 have a run
+    assert all(source.startswith("data:image/png;base64,iVBOR") for source in sources)
+    assert "<script" not in html
+
+
+def test_the_page_is_on_the_studys_run(page):
+    """Page and figures are artifacts at its root."""
+    settings, parent, _ = page
+    names = {item.path for item in client_for(settings).list_artifacts(parent)}
+    assert names == {"report.md", "report.html", "figure2.png", "figure3.png"}
+
+
+def test_a_study_that_is_not_there_is_refused(page, capsys, monkeypatch, tmp_path):
+    """One sentence, exit code 2, and no folder is made."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["nothing", page[0].uri]) == 2
+    assert "STUDY must be a study in the store, got nothing" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_words_get_the_usage(capsys):
+    """The door has two words at most."""
+    assert main(["--help"]) == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_text_is_text_in_html():
+    """What looks like markup in a failure's reason is shown, not obeyed."""
+    blocks = [
+        Heading("A & B", 1),
+        Text("**x** `y` <script>"),
+        Bullets(["<b>"]),
+        Table(["a"], [["<i>"]]),
+    ]
+    html = page_html(blocks, {})
+    assert "<h1>A &amp; B</h1>" in html
+    assert "<p><strong>x</strong> <code>y</code> &lt;script&gt;</p>" in html
+    assert "<li>&lt;b&gt;</li>" in html
+    assert "<td>&lt;i&gt;</td>" in html
+
+
+def test_markdown_of_every_block():
+    """A bar inside a cell does not start a new one."""
+    blocks = [
+        Heading("A"),
+        Text("b"),
+        Bullets(["c"]),
+        Table(["d", "e"], [["f|g", "h"]]),
+        Picture("i.png", "j"),
+    ]
+    expected = "## A\n\nb\n\n- c\n\n| d | e |\n| --- | --- |\n| f/g | h |\n\n![j](i.png)\n\n*j*\n"
+    assert markdown(blocks) == expected
+
+
+def test_a_short_study_ends_with_a_page(tmp_path):
+    """One command runs, tracks and writes; the same again changes nothing and says so."""
+    words = ["+sweep=report", "report.scale=0.01", "training.seed=range(0,2)",
+             "experiment=choice(softmax_1500_together,network_2_constant)"]  # fmt: skip
+    first = mnist_study(*words, folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    page = tmp_path / "multirun" / "report" / "report.html"
+    written = page.read_text()
+    assert "A short version, with 1 of 50 epochs" in written
+    assert "6 finished runs of the study <code>report</code> over 2 seeds" in written
+    assert "cost, batch" not in written  # titles are in the pictures
+    assert len(re.findall("data:image/png", written)) >= 3
+    stamp = page.stat().st_mtime_ns
+    again = mnist_study(*words, folder=tmp_path)
+    assert "study report is complete: 4 trials" in again.stdout
+    assert page.stat().st_mtime_ns == stamp

@@ -119,7 +119,8 @@ def near_ties(study: optuna.Study | None, std: float) -> str:
     so 95 % of such differences are below 1.96 sqrt(2) std.
     """
     noise = 1.96 * 2**0.5 * std
-    complete = [t for t in study.get_trials(deepcopy=False) if t.values] if study else []
+    trials = study.get_trials(deepcopy=False) if study else []
+    complete = [t for t in trials if t.state.name == "COMPLETE" and t.values]
     sign = -1 if study and study.directions[0].name == "MAXIMIZE" else 1
     best, *others = sorted(complete, key=lambda t: sign * t.values[0])[:5]
     ties = [str(t.number) for t in others if abs(t.values[0] - best.values[0]) <= noise]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -16,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
+from hydra_plugins.hydra_optuna_study._process import cores
 from hydra_plugins.hydra_optuna_study._trial import current_trial
 from mnist_study.config import ConfigError, TrackingConfig, TrainingConfig, section
 from mnist_study.console import shown, table
@@ -121,7 +121,7 @@ def _blas_threads(threads: int | str, trial: optuna.Trial | None) -> AbstractCon
     if threads == "auto" and trial:
         return nullcontext()
     limits: AbstractContextManager[object] = threadpool_limits(
-        os.cpu_count() if threads == "auto" else int(threads)
+        cores() if threads == "auto" else int(threads)
     )
     return limits
 

@@ -118,7 +118,15 @@ class Mirror:
         files: Mapping[str, Figure],
         status: Status,
     ) -> list[str]:
-        from mnist_study.study_runs import adopt, log_to_run, reconcile, set_run_status
+        from mnist_study.study_runs import (
+            TRIAL,
+            adopt,
+            children,
+            log_to_run,
+            reconcile,
+            set_run_status,
+            stand_in,
+        )
         from mnist_study.tracking import deliver_left
 
         uri = store_uri(self.settings.uri)
@@ -128,15 +136,22 @@ class Mirror:
         trials = study.get_trials(deepcopy=False)
         ended = {t.number: trial_status(t) for t in trials if t.state.is_finished()}
         adopt(self.settings, run_id, study.user_attrs[STUDY_ID])
-        reconcile(self.settings, run_id, ended, living={t.number for t in trials} - ended.keys())
+        living = {t.number for t in trials} - ended.keys()
+        reconcile(self.settings, run_id, ended, living)
+        known = {run.data.tags.get(TRIAL) for run in children(self.settings, run_id)}
+        for trial in trials:
+            if trial.state.name == "FAIL" and str(trial.number) not in known:
+                tags = {"study": study.study_name, STUDY_ID: study.user_attrs[STUDY_ID]}
+                stand_in(
+                    self.settings, run_id, trial.number, trial.params, tags, ended[trial.number]
+                )
         log_to_run(self.settings, run_id, metrics=figures)
         follows = self.runs.get(study.user_attrs.get("follows") or "")
-        if (
-            follows and f"{CHAMPION}/seeds" in figures
-        ):  # they belong to the study of the search, too
+        if follows and f"{CHAMPION}/seeds" in figures:  # the study of the search has them, too
             log_to_run(self.settings, follows, metrics=figures)
         log_to_run(self.settings, run_id, files=files)
-        set_run_status(self.settings, run_id, status)
+        state = "interrupted" if status == "KILLED" else None  # a study is never pruned
+        set_run_status(self.settings, run_id, status, state=state)
         return troubles
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from mnist_study.config import TrackingConfig
+from mnist_study.config import ConfigError, TrackingConfig
+from mnist_study.members import scaled
+from mnist_study.mirror import PARENT
 from mnist_study.report_contents import TARGETS, contents
 from mnist_study.report_page import markdown, page_html
 from mnist_study.report_pictures import Drawing, draw_causes, draw_figures
@@ -28,46 +31,53 @@ PAGE = "report.html"
 SEARCHES = (*TARGETS, "softmax_report")  # studies whose champions the page quotes
 
 
-class NoStudy(Exception):  # noqa: N818 - what is the matter, as everywhere
-    """The store has no such study."""
+_log = logging.getLogger(__name__)
 
 
 class ReportRun(StudyRun):
     """The sweeper's observer for `+sweep=report`: a study without a champion, with a page."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder: Path | None = None  # of the page, once the study may start
+
     def study_started(self, study: optuna.Study, config: DictConfig) -> None:
-        """Open the study's run, and remember where the page goes."""
+        """Check the scale, open the study's run, and remember where the page goes."""
+        try:
+            scaled(config)
+        except ConfigError as error:
+            print(f"mnist_study: {error}", file=sys.stderr)
+            raise SystemExit(2) from error
         super().study_started(study, config)
         self.folder = Path(str(config.hydra.sweep.dir)).absolute()
 
     def study_ended(self, study: optuna.Study, interrupted: bool) -> None:
         """Sum up, and write the page from whatever there is, unless nothing has happened since."""
+        if self.folder is None:  # refused
+            return
         before = study.user_attrs.get(SUMMED_UP)
         super().study_ended(study, interrupted)
+        page = self.folder / PAGE
         if self.settings is None:
             print("no page: the runs are not tracked (tracking=none)")
-        elif not interrupted and study.user_attrs.get(SUMMED_UP) == before and self.page.exists():
-            print(f"the report's page: {self.page}")
+        elif not interrupted and study.user_attrs.get(SUMMED_UP) == before and page.exists():
+            print(f"the report's page: {page}")
         else:
-            write_page(self.settings, study.study_name, self.folder)
-
-    @property
-    def page(self) -> Path:
-        """Where the page is written."""
-        return self.folder / PAGE
+            try:
+                write_page(self.settings, study.user_attrs[PARENT], study.study_name, self.folder)
+            except Exception as error:  # noqa: BLE001 - the store may be away; the runs are safe
+                _log.warning(
+                    "no page (%s); write it later with: python -m mnist_study.report %s URI",
+                    str(error).partition("\n")[0],
+                    study.study_name,
+                )
 
     def next_search(self, study: optuna.Study) -> None:
         """Nothing: a reproduction has no champion."""
 
 
-def write_page(settings: TrackingConfig, study: str, folder: Path) -> None:
-    """Write REPORT.md, report.html and the figures, and log them to the study's run.
-
-    Raises: NoStudy if the store has none of that name.
-    """
-    parent = find_study(settings, study)
-    if parent is None:
-        raise NoStudy(f"STUDY must be a study in the store, got {study}")
+def write_page(settings: TrackingConfig, parent: str, study: str, folder: Path) -> None:
+    """Write REPORT.md, report.html and the figures, and log them to `parent`, the study's run."""
     runs = read_runs(settings, parent, SEARCHES)
     drawings = [*draw_figures(runs), *draw_causes(runs)]
     blocks = contents(runs, study, drawings)
@@ -97,12 +107,12 @@ def main(words: Sequence[str]) -> int:
         print("usage: python -m mnist_study.report [STUDY] [URI]", file=sys.stderr)
         return 2
     study = words[0] if words else "report"
-    uri = words[1] if len(words) > 1 else None
-    try:
-        write_page(TrackingConfig("mlflow", uri, "mnist", None), study, Path("multirun") / study)
-    except NoStudy as error:
-        print(f"mnist_study: {error}", file=sys.stderr)
+    settings = TrackingConfig("mlflow", words[1] if len(words) > 1 else None, "mnist", None)
+    parent = find_study(settings, study)
+    if parent is None:
+        print(f"STUDY must be a study in the store, got {study}", file=sys.stderr)
         return 2
+    write_page(settings, parent, study, Path("multirun") / study)
     return 0
 
 

@@ -19,14 +19,14 @@ _COMPLETE, _PRUNED, _BEST = "#0072B2", "#999999", "#D55E00"  # Okabe & Ito
 def study_figure(trials: Sequence[FrozenTrial], metric: str, *, maximize: bool) -> Figure:
     """Draw value against trial, and against each of at most three parameters.
 
-    Pruned trials stand at the last value they reported. The worst fifth of the values may
-    lie outside the frame: what a search is about happens near its best.
+    Pruned trials stand at the last value they reported. The worst tenth of all may lie
+    outside the frame: what a search is about happens near its best.
     """
     from matplotlib.figure import Figure
 
     shown = [t for t in trials if t.values or t.intermediate_values]
     values = np.array([t.values[0] if t.values else _last_report(t) for t in shown])
-    complete = np.array([bool(t.values) for t in shown])
+    complete = np.array([t.state.name == "COMPLETE" for t in shown], dtype=bool)
     names = list(dict.fromkeys(name for t in shown for name in t.params))[:3]
     figure = Figure(figsize=(3.2 * (1 + len(names)), 3.4), dpi=100, layout="constrained")
     history, *slices = figure.subplots(1, 1 + len(names), sharey=True, squeeze=False)[0]
@@ -86,7 +86,7 @@ def _scale(axes: Axes, name: str, words: Sequence[Any], distribution: BaseDistri
 def _frame(axes: Axes, values: Any, *, maximize: bool) -> None:
     if len(values) < 3:
         return
-    best, worst = np.quantile(values, [1.0, 0.2] if maximize else [0.0, 0.8])
+    best, worst = np.quantile(values, [1.0, 0.1] if maximize else [0.0, 0.9])
     margin = 0.08 * (best - worst) or 0.01
     axes.set_ylim(*sorted((worst - margin, best + margin)))
 
@@ -99,7 +99,7 @@ def pareto_figure(
     """
     from matplotlib.figure import Figure
 
-    complete = [t for t in trials if t.values]
+    complete = [t for t in trials if t.state.name == "COMPLETE" and t.values]
     figure = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained")
     axes = figure.subplots()
     points = np.array([t.values[:2] for t in complete]).reshape(-1, 2)

@@ -63,11 +63,18 @@ def adopt(settings: TrackingConfig, parent_id: str, study_id: str) -> int:
 
 
 def set_run_status(
-    settings: TrackingConfig, run_id: str, status: Status, reason: str | None = None
+    settings: TrackingConfig,
+    run_id: str,
+    status: Status,
+    reason: str | None = None,
+    state: str | None = None,
 ) -> None:
-    """End a run with a status, and say why in its tag `failure` or `reason`."""
+    """End a run with a status, and say why in its tag `failure` or `reason`.
+
+    Args: state: its tag of that name, if not what the status means for a trial.
+    """
     client = client_for(settings)
-    log_values(client, run_id, tags=ending_tags(status, reason))
+    log_values(client, run_id, tags=ending_tags(status, reason, state))
     client.set_terminated(run_id, status)
 
 
@@ -95,6 +102,22 @@ def reconcile(
             set_run_status(settings, run.info.run_id, *expected)
             corrected += 1
     return corrected
+
+
+def stand_in(
+    settings: TrackingConfig,
+    parent_id: str,
+    number: int,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+    ending: tuple[Status, str | None],
+) -> None:
+    """A run for a trial that failed before it had one: no network could be made, say."""
+    client, experiment = client_for(settings), ensure_experiment(settings)
+    all_tags = dict(tags) | {TRIAL: str(number), "mlflow.parentRunId": parent_id}
+    run = client.create_run(experiment, None, all_tags, f"trial {number}")
+    log_values(client, run.info.run_id, params=params)
+    set_run_status(settings, run.info.run_id, *ending)
 
 
 def children(settings: TrackingConfig, parent_id: str) -> list[Run]:

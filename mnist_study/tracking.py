@@ -78,10 +78,22 @@ def _client(uri: str) -> MlflowClient:
         from mlflow import MlflowClient
 
         with first_use(uri):
+            path = database_path(uri)
+            if path and not (path.exists() and path.stat().st_size):
+                _create_database(path)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            if database_path(uri):
-                client.search_experiments(max_results=1)  # creates the tables
     return client
+
+
+def _create_database(path: Path) -> None:
+    """Whole or not at all: MLflow never recovers from a kill among its 60 steps to its tables."""
+    from mlflow import MlflowClient
+
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    uri = f"sqlite:///{partial}"
+    MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+    partial.replace(path)
 
 
 @functools.cache

@@ -10,6 +10,9 @@ import pytest
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # tests talk to this machine only
 
 
+pytest_plugins = ["tests.mlflow_server", "tests.postgres_server"]  # fixtures that need a server
+
+
 @pytest.fixture(autouse=True)
 def _strict_numerics():
     """A division by zero, an overflow or a NaN in the arithmetic is an error, never a warning."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 import urllib.parse
@@ -13,9 +12,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from tests.command import mnist_study
-from tests.mlflow_server import Server, server
-
-__all__ = ["server"]  # the fixture
+from tests.mlflow_server import Server
+from tests.needs import needs
 
 CALM = {  # MLflow opens panels over the page unless it believes that they were seen
     "mlflow.workflowType_v1": '"machine_learning"',
@@ -28,8 +26,8 @@ CALM = {  # MLflow opens panels over the page unless it believes that they were 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Headless Chromium that speaks to this machine only."""
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("needs chromium and chromedriver")
+    for program in ("chromium", "chromedriver"):
+        needs(shutil.which(program), f"{program}: apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     profile = tmp_path_factory.mktemp("profile")

@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -15,34 +14,16 @@ import numpy as np
 import pytest
 
 from tests.command import PROJECT, mnist_study
+from tests.studied import runs_of
 
 README = (PROJECT / "README.md").read_text()
-RUNS = re.findall(r"^python -m mnist_study(?! .*sweep)(.*?)(?:#.*)?$", README, re.MULTILINE)
+RUNS = re.findall(r"^python -m mnist_study(?!\.)(?! .*sweep)(.*?)(?:#.*)?$", README, re.MULTILINE)
 SHORT = [
     "hydra.sweeper.n_trials=3",
     "training.epochs=1",
     "study.champion_seeds=2",
     "model.width=32",
 ]
-
-
-def runs_in(folder):
-    """Name, status and final figures of each run in a folder's MLflow database, oldest first."""
-    with sqlite3.connect(folder / "mlflow.db") as database:
-        rows = database.execute(
-            "select run_uuid, name, status from runs order by start_time"
-        ).fetchall()
-        metrics = database.execute("select run_uuid, key, value from latest_metrics").fetchall()
-        tags = database.execute("select run_uuid, key, value from tags").fetchall()
-    return [
-        {
-            "name": name,
-            "status": status,
-            "metrics": {key: value for uuid, key, value in metrics if uuid == run},
-            "tags": {key: value for uuid, key, value in tags if uuid == run},
-        }
-        for run, name, status in rows
-    ]
 
 
 def test_the_readme_shows_runs():
@@ -68,7 +49,7 @@ def test_the_default_run_reaches_its_accuracy_and_is_tracked(tmp_path):
     """At least 97.8 % on the test set; curves, final figures and pictures are in MLflow."""
     done = mnist_study(folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    run = runs_in(tmp_path)[0]
+    run = runs_of(tmp_path / "mlflow.db")[0]
     assert run["status"] == "FINISHED"
     assert run["metrics"]["final/test_accuracy"] >= 0.978
     curves = {"train/loss", "train/accuracy", "validation/loss", "validation/accuracy", "lr"}
@@ -111,11 +92,11 @@ def test_the_search_of_the_readme_is_a_study(tmp_path):
     """Trials, champion and parents are in MLflow; only the champion sees the test set."""
     done = mnist_study("+sweep=optuna", *SHORT, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    runs = runs_in(tmp_path)
+    runs = runs_of(tmp_path / "mlflow.db")
     parents = [run for run in runs if run["tags"].get("kind") == "study"]
-    trials = [run for run in runs if run["tags"].get("study") == "optuna" and run not in parents]
-    seeds = [run for run in runs if run["tags"].get("study") == "optuna-champion"]
-    seeds = [run for run in seeds if run not in parents]
+    children = [run for run in runs if run not in parents]
+    trials = [run for run in children if run["tags"]["study"] == "optuna"]
+    seeds = [run for run in children if run["tags"]["study"].startswith("optuna-champion-")]
     assert [len(parents), len(trials), len(seeds)] == [2, 3, 2]
     assert not any("test" in key for run in trials for key in run["metrics"])
     assert all("final/test_accuracy" in run["metrics"] for run in seeds)
@@ -128,7 +109,7 @@ def test_the_search_of_the_readme_is_a_study(tmp_path):
     again = mnist_study("+sweep=optuna", *SHORT, folder=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "complete" in again.stdout
-    assert runs_in(tmp_path) == runs
+    assert runs_of(tmp_path / "mlflow.db") == runs
 
 
 def test_a_search_must_not_select_by_the_test_set(tmp_path):
@@ -155,6 +136,6 @@ def test_an_interrupted_run_ends_as_killed_with_all_it_had(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.strip() == "mnist_study: interrupted"
-    run = runs_in(tmp_path)[0]
+    run = runs_of(tmp_path / "mlflow.db")[0]
     assert run["status"] == "KILLED"
     assert run["metrics"]["train/loss"] > 0

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from mnist_study import _png, data
 from mnist_study._table import _KEEP, Table, cached
+from tests.needs import needs
 
 
 def make_table(value=7):
@@ -90,10 +91,10 @@ def test_a_warm_cache_is_ready_in_time(tmp_path):
     assert min(seconds[1:]) < 0.4
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of mappings")
 def test_cached_images_are_views_of_one_shared_file(tmp_path):
     """Train, validation and test are contiguous read-only views of a mapping, never copies."""
     mnist = data.mnist(validation=10_000, split_seed=0, cache=str(tmp_path))
+    needs(Path("/proc/self/maps").exists(), "Linux's list of mappings")
     maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
     spans = [line[0].split("-") for line in maps if line[-1].startswith(str(tmp_path))]
     for split in (mnist.train, mnist.validation, mnist.test):

@@ -71,7 +71,7 @@ def page(tmp_path_factory):
                 **FULL,
             )
     log_run(settings, parent, "network_4_he", seed=1, failure="Diverged: loss is nan at step 23")
-    write_page(settings, "report", folder)
+    write_page(settings, parent, "report", folder)
     return settings, parent, folder
 
 
@@ -135,6 +135,14 @@ def test_other_words_get_the_usage(capsys):
     assert "usage:" in capsys.readouterr().err
 
 
+def test_a_scale_that_is_no_share_is_refused_before_anything_runs(tmp_path):
+    """One sentence that names the key, exit code 2, and no trial."""
+    done = mnist_study("+sweep=report", "engine=local", "report.scale=0", folder=tmp_path)
+    assert done.returncode == 2
+    assert "0 < report.scale <= 1 must hold, got report.scale=0" in done.stderr
+    assert not (tmp_path / "multirun" / "report" / "0").exists()
+
+
 def test_text_is_text_in_html():
     """What looks like markup in a failure's reason is shown, not obeyed."""
     blocks = [
@@ -165,7 +173,7 @@ def test_markdown_of_every_block():
 
 def test_a_short_study_ends_with_a_page(tmp_path):
     """One command runs, tracks and writes; the same again changes nothing and says so."""
-    words = ["+sweep=report", "report.scale=0.01", "training.seed=range(0,2)",
+    words = ["+sweep=report", "engine=local", "report.scale=0.01", "training.seed=range(0,2)",
              "experiment=choice(softmax_1500_together,network_2_constant)"]  # fmt: skip
     first = mnist_study(*words, folder=tmp_path)
     assert first.returncode == 0, first.stderr

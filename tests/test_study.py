@@ -21,7 +21,7 @@ def study_of(values, direction="maximize", states=None, attrs=None):
         state = states[k] if states else TrialState.COMPLETE
         study.add_trial(
             create_trial(
-                value=value if state == TrialState.COMPLETE else None,
+                value=None if state == TrialState.FAIL else value,  # Optuna gives pruned ones one
                 state=state,
                 params={"optimizer.lr": 0.01 * (k + 1)},
                 distributions={"optimizer.lr": FLOAT},

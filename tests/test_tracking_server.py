@@ -18,7 +18,6 @@ from tests.test_tracking import expected, files, history, track
 if TYPE_CHECKING:
     from tests.mlflow_server import Server
 
-pytest_plugins = ["tests.mlflow_server"]
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 

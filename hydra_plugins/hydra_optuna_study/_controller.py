@@ -46,10 +46,14 @@ def sweep(
     plan = read_plan(settings, arguments, config, loader)
     observer: Observer = NoObserver() if plan.observer is None else build(plan.observer)
     app = App(config, hydra_context, task_function)
-    first = study = _search(plan, app, observer, follows=None)
-    while tally(study).finished >= plan.n_trials and (search := observer.next_search(study)):
-        plan = follow_up(plan, search, loader)
-        study = _search(plan, app, observer, follows=first.study_name)
+    try:
+        first = study = _search(plan, app, observer, follows=None)
+        while tally(study).finished >= plan.n_trials and (search := observer.next_search(study)):
+            plan = follow_up(plan, search, loader)
+            study = _search(plan, app, observer, follows=first.study_name)
+    except KeyboardInterrupt:  # before or after its workers were at work
+        print(f"study {plan.study_name} interrupted; {_continue_with()}", file=sys.stderr)
+        raise SystemExit(130) from None
     return first
 
 
@@ -199,10 +203,13 @@ def _sum_up(plan: Plan, study: optuna.Study) -> None:
             file=sys.stderr,
         )
     if _interrupt.asked.is_set():
-        command = shlex.join(["python", *sys.orig_argv[1:]])
         print(
             f"study {plan.study_name} interrupted at {books.finished} of {plan.n_trials} trials; "
-            f"continue with: {command}",
+            f"{_continue_with()}",
             file=sys.stderr,
         )
         raise SystemExit(130)
+
+
+def _continue_with() -> str:
+    return f"continue with: {shlex.join(['python', *sys.orig_argv[1:]])}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import signal
@@ -14,6 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from hydra_plugins.hydra_optuna_study._process import process_of
+from tests.needs import needs_package
 from tests.plugin.sweeping import FINISHED, account, kept, load, start, sweep
 
 SEED = int(os.environ.get("KILL_SEED", random.randrange(10**6)))
@@ -36,8 +36,8 @@ KILLS = {"joblib": 15, "basic": 11, "submitit_local": 5}
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_study_survives_kills_at_random_moments(tmp_path, engine):
     """Exactly its budget is finished, none lost, none twice, every folder intact."""
-    if engine == "submitit_local" and not importlib.util.find_spec("submitit"):
-        pytest.skip("hydra-submitit-launcher is not installed")
+    if engine == "submitit_local":
+        needs_package("submitit", "slurm")
     chance = random.Random(f"{SEED} {engine}")
     print(f"KILL_SEED={SEED}")
     overrides = (*SETTINGS, *ENGINES[engine])

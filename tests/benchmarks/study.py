@@ -1,0 +1,157 @@
+"""What a search costs beyond its training, and what workers and pruning gain.
+
+    python -m tests.benchmarks.study [--short] [--parts workers overhead pruning books]
+
+Every number is a ratio or a difference of searches that ran one after the other on this machine,
+BLAS pinned to one thread a trial. `--short` is for trying it out: its figures are noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import redirect_stdout
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from tests.plugin.sweeping import load
+
+ALONE = ["training.threads=1", "study.champion_seeds=0", "tracking=none", "pruner=none"]
+
+
+def search(folder: Path, name: str, *words: str) -> float:
+    """Seconds that a search takes as a command."""
+    command = [sys.executable, "-m", "mnist_study", "+sweep=optuna", *words]
+    command.append(f"hydra.sweeper.study_name={name}")
+    began = time.perf_counter()
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def trials_of(folder: Path, name: str) -> list[FrozenTrial]:
+    return load(folder, name).trials
+
+
+def workers(folder: Path, *, short: bool) -> None:
+    """Trials per hour of two workers and of one: equal trials, from the first begin to the end."""
+    n = 6 if short else 24
+    equal = ["sampler=grid", "training.batch_size=100", "model.depth=2", "optimizer.lr=0.1"]
+    equal += [f"training.seed=range(0,{n})", f"hydra.sweeper.n_trials={n}"]
+    equal += ["training.epochs=2" if short else "training.epochs=5", "model.width=100"]
+    rates = {}
+    for count in (1, 2):
+        search(folder, f"w{count}", *ALONE, *equal, f"hydra.sweeper.workers={count}")
+        trials = trials_of(folder, f"w{count}")
+        span = max(t.datetime_complete for t in trials) - min(t.datetime_start for t in trials)
+        rates[count] = n / span.total_seconds() * 3600
+    print(f"trials per hour: one worker {rates[1]:.0f}, two {rates[2]:.0f}", end="; ")
+    print(f"ratio {rates[2] / rates[1]:.2f} (at least 1.85)")
+
+
+def overhead(folder: Path, *, short: bool) -> None:
+    """Seconds from one trial's begin to the next one's, without training, in a warm worker."""
+    n = 6 if short else 24
+    words = ["engine=local", "hydra.sweeper.metric=time/train_seconds", "model.width=100"]
+    words += ["hydra.sweeper.direction=minimize", f"hydra.sweeper.n_trials={n}"]
+    words += ["training.epochs=2", "training.batch_size=200"]
+    for tracking, most in (("none", 0.15), ("mlflow", 0.35)):
+        search(folder, tracking, *ALONE, *words, f"tracking={tracking}")
+        trials = trials_of(folder, tracking)
+        gaps = [
+            (after.datetime_start - trial.datetime_start).total_seconds() - trial.value
+            for trial, after in pairwise(trials[1:])
+        ]
+        print(
+            f"a trial beyond its training, tracking={tracking}: "
+            f"median {statistics.median(gaps):.2f} s, at most {max(gaps):.2f} s of {len(gaps)} "
+            f"(median under {most})"
+        )
+
+
+def pruning(folder: Path, *, short: bool) -> None:
+    """Epochs trained and best accuracy of the same search with and without the median pruner."""
+    n, epochs = (10, 3) if short else (24, 10)
+    words = [f"hydra.sweeper.n_trials={n}", f"training.epochs={epochs}", "tracking=none"]
+    words += ["training.threads=1", *(["model.width=32"] if short else [])]
+    search(folder, "whole", *words, "pruner=none", "study.champion_seeds=5")
+    search(folder, "pruned", *words, "pruner=median", "study.champion_seeds=0")
+    steps, best = {}, {}
+    for name in ("whole", "pruned"):
+        trials = trials_of(folder, name)
+        steps[name] = sum(_steps(trial) for trial in trials)
+        best[name] = max(t.value for t in trials if t.state == TrialState.COMPLETE)
+    storage = load(folder, "whole")._storage
+    (champion,) = [s.study_name for s in storage.get_all_studies() if "champion" in s.study_name]
+    values = [t.value for t in optuna.load_study(study_name=champion, storage=storage).trials]
+    noise = 1.96 * 2**0.5 * statistics.stdev(values)
+    print(
+        f"pruning: {steps['pruned'] / steps['whole']:.0%} of the steps (at most 40 %), best "
+        f"{best['pruned']:.4f} against {best['whole']:.4f}, noise of seeds {noise:.4f}"
+    )
+
+
+def _steps(trial: FrozenTrial) -> float:
+    """Optimizer steps: epochs that were scored, times batches an epoch (50,000 images)."""
+    return max(trial.intermediate_values, default=0) * 50_000 / trial.params["training.batch_size"]
+
+
+def books(folder: Path, *, short: bool) -> None:
+    """Listing, resuming and suggesting in a study of many finished trials."""
+    from mnist_study.study import main
+
+    n = 200 if short else 2000
+    words = ["engine=local", "training.epochs=1", "model.width=16", *ALONE]
+    search(folder, "books", *words, "hydra.sweeper.n_trials=1")
+    small = search(folder, "books", *words, "hydra.sweeper.n_trials=1")
+    study = load(folder, "books")
+    (first,) = study.trials
+    elsewhere = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for number in range(1, n):
+        trial = optuna.create_trial(
+            params=elsewhere.ask(first.distributions).params,
+            distributions=first.distributions,
+            user_attrs=first.user_attrs,
+            intermediate_values=dict.fromkeys(range(1, 11), 0.9),
+            value=0.9 + 0.05 * number / n,
+        )
+        study.add_trial(trial)
+    began = time.perf_counter()
+    with redirect_stdout(StringIO()):
+        main(["list", str(folder / "multirun/books/study.journal")])
+    listing = time.perf_counter() - began
+    resuming = search(folder, "books", *words, f"hydra.sweeper.n_trials={n}") - small
+    study = load(folder, "books")
+    study.sampler = optuna.samplers.TPESampler(multivariate=True, seed=0)
+    began = time.perf_counter()
+    study.ask(first.distributions)
+    suggesting = time.perf_counter() - began
+    print(
+        f"{n} finished trials: list {listing:.2f} s, resume {resuming:.2f} s beyond a study of one,"
+        f" suggest {suggesting:.2f} s (each under 1 s)"
+    )
+
+
+PARTS = {"workers": workers, "overhead": overhead, "pruning": pruning, "books": books}
+
+
+def run() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="seconds instead of minutes")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    for part in options.parts:
+        with tempfile.TemporaryDirectory() as folder:
+            PARTS[part](Path(folder), short=options.short)
+
+
+if __name__ == "__main__":
+    run()

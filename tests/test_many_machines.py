@@ -1,0 +1,129 @@
+"""Several machines: one PostgreSQL, one MLflow server, and the same command in several folders."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import optuna
+import pytest
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+
+from mnist_study.mirror import STUDY_ID, Mirror
+from tests import tracked
+from tests.studied import STATUS, search, start
+
+if TYPE_CHECKING:
+    from tests.mlflow_server import Server
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+
+
+def shared(postgres, server: Server, name: str) -> list[str]:
+    return [
+        f"hydra.sweeper.storage={postgres.url}",
+        f"hydra.sweeper.study_name={name}",
+        f"tracking.uri={server.uri}",
+        f"tracking.experiment={name}",
+        "engine=local",
+    ]
+
+
+def trials_at(postgres, name) -> list[optuna.trial.FrozenTrial]:
+    storage = optuna.storages.RDBStorage(postgres.url)
+    trials = optuna.load_study(study_name=name, storage=storage).trials
+    storage.remove_session()
+    storage.engine.dispose()
+    return trials
+
+
+def runs_at(server: Server, experiment: str):
+    client = MlflowClient(server.uri)
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    parents = [run for run in runs if run.data.tags.get("kind") == "study"]
+    return parents, [run for run in runs if run not in parents]
+
+
+def test_two_folders_join_one_tracked_study(postgres, server: Server, tmp_path):
+    """Started at the same moment: an exact total, both at work, one parent, every trial below."""
+    words = [*shared(postgres, server, "joined"), "hydra.sweeper.n_trials=8", "training.epochs=3"]
+    folders = [tmp_path / "here", tmp_path / "there"]
+    both = [start(*words, folder=folder) for folder in folders]
+    for folder, controller in zip(folders, both, strict=True):
+        assert controller.wait(timeout=120) == 0, (folder / "said.txt").read_text()
+    trials = trials_at(postgres, "joined")
+    assert len(trials) == 8
+    assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
+    assert len({t.user_attrs["worker"]["pid"] for t in trials}) == 2
+    parents, children = runs_at(server, "joined")
+    assert [run.info.status for run in parents] == ["FINISHED"]
+    parent = parents[0].info.run_id
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent}
+    states = {int(r.data.tags["optuna.trial_number"]): r.info.status for r in children}
+    assert states == {t.number: STATUS[t.state.name] for t in trials}
+    for folder in folders:
+        assert not (folder / "mlflow.db").exists()
+        assert "is complete: 8 trials" in search(*words, folder=folder).stdout
+
+
+def test_a_study_has_one_store(postgres, server: Server, tmp_path):
+    """Another machine that names no MLflow server is refused, with the address of the study's."""
+    words = [*shared(postgres, server, "stored"), "hydra.sweeper.n_trials=1"]
+    search(*words, folder=tmp_path)
+    words = [word for word in words if not word.startswith("tracking.uri")]
+    done = search(*words, "hydra.sweeper.n_trials=2", folder=tmp_path, code=2)
+    assert (
+        f"tracking.uri must be where study stored is tracked already, {server.uri}" in done.stderr
+    )
+    assert len(trials_at(postgres, "stored")) == 1
+
+
+def test_studies_of_one_name_keep_apart(server: Server, tmp_path):
+    """Two folders, two journals, one server: each study has its own parent."""
+    words = ["engine=local", "hydra.sweeper.n_trials=1", f"tracking.uri={server.uri}"]
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        search(*words, "tracking.experiment=namesakes", folder=tmp_path / folder)
+    parents, children = runs_at(server, "namesakes")
+    assert len(parents) == 2
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {
+        run.info.run_id for run in parents
+    }
+
+
+def test_a_study_outlives_its_mlflow_server(server: Server, tmp_path):
+    """The server is down for the whole search; the same command later sends and sums up all."""
+    words = ["engine=local", "hydra.sweeper.n_trials=2", f"tracking.uri={server.uri}"]
+    words.append("tracking.experiment=outlived")
+    server.kill()
+    try:
+        done = search(*words, folder=tmp_path)
+    finally:
+        server.start()
+    assert "2/2 trials" in done.stdout
+    assert "the same command sends the rest" in done.stdout  # Hydra's log goes there
+    again = search(*words, folder=tmp_path)
+    assert "sends the rest" not in again.stdout
+    parents, children = runs_at(server, "outlived")
+    assert [run.info.status for run in [*parents, *children]] == ["FINISHED"] * 3
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+    assert all("validation/accuracy" in run.data.metrics for run in children)
+
+
+def test_an_interrupted_machine_leaves_the_others_runs_alone(server: Server, tmp_path):
+    """The run of a trial that lives elsewhere stays RUNNING; one of no trial ends."""
+    study = optuna.create_study(study_name="living")
+    settings = tracked.settings(server.uri, experiment="living")
+    mirror = Mirror(settings)
+    mirror.open(study)
+    client = MlflowClient(server.uri)
+    experiment = client.get_experiment_by_name("living").experiment_id
+    trial = study.ask()
+    runs = []
+    for number in (trial.number, 7):
+        tags = {"optuna.trial_number": str(number), STUDY_ID: study.user_attrs[STUDY_ID]}
+        runs.append(client.create_run(experiment, round(time.time() * 1000), tags).info.run_id)
+    assert mirror.close(study, tmp_path, {}, {}, "KILLED")
+    assert [client.get_run(run).info.status for run in runs] == ["RUNNING", "FAILED"]
+    assert client.get_run(mirror.runs["living"]).info.status == "KILLED"

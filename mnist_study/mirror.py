@@ -30,6 +30,12 @@ class Mirror:
     """The MLflow runs of a study and of the searches that follow it."""
 
     def __init__(self, settings: TrackingConfig) -> None:
+        """Raises: ConfigError if the store can never be written."""
+        self.uri = store_uri(settings.uri)
+        try:
+            check_store(self.uri)
+        except ValueError as error:
+            raise ConfigError(f"tracking.{error}") from error
         self.settings = settings
         self.runs: dict[str, str] = {}  # study name -> its run, once that is known
 
@@ -37,17 +43,12 @@ class Mirror:
         """Find or create the study's run; later, if the store does not answer.
 
         One controller of a study at a time.
-        Raises: ConfigError if the store can never be written, or is not the study's.
+        Raises: ConfigError if the store is not the study's.
         """
-        uri = store_uri(self.settings.uri)
-        try:
-            check_store(uri)
-        except ValueError as error:
-            raise ConfigError(f"tracking.{error}") from error
         if STUDY_ID not in study.user_attrs:
             study.set_user_attr(STUDY_ID, secrets.token_hex(8))
         try:
-            self._open(study, without_passwords(uri))
+            self._open(study, without_passwords(self.uri))
         except ConfigError:
             raise
         except Exception as error:  # noqa: BLE001  # a search does not wait for its tracking
@@ -129,10 +130,9 @@ class Mirror:
         )
         from mnist_study.tracking import deliver_left
 
-        uri = store_uri(self.settings.uri)
-        self._open(study, without_passwords(uri), closing=True)
+        self._open(study, without_passwords(self.uri), closing=True)
         run_id = self.runs[study.study_name]
-        troubles = deliver_left(folder, uri)
+        troubles = deliver_left(folder, self.uri)
         trials = study.get_trials(deepcopy=False)
         ended = {t.number: trial_status(t) for t in trials if t.state.is_finished()}
         adopt(self.settings, run_id, study.user_attrs[STUDY_ID])

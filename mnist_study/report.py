@@ -41,14 +41,14 @@ class ReportRun(StudyRun):
         super().__init__()
         self.folder: Path | None = None  # of the page, once the study may start
 
-    def study_started(self, study: optuna.Study, config: DictConfig) -> None:
-        """Check the scale, open the study's run, and remember where the page goes."""
+    def check(self, config: DictConfig) -> None:
+        """Check the scale too, and remember where the page goes."""
         try:
             scaled(config)
         except ConfigError as error:
             print(f"mnist_study: {error}", file=sys.stderr)
             raise SystemExit(2) from error
-        super().study_started(study, config)
+        super().check(config)
         self.folder = Path(str(config.hydra.sweep.dir)).absolute()
 
     def study_ended(self, study: optuna.Study, interrupted: bool) -> None:

@@ -86,19 +86,26 @@ class StudyRun:
         self.mirror: Mirror | None = None
         self.resumed: set[str] = set()
 
-    def study_started(self, study: optuna.Study, config: DictConfig) -> None:
-        """Check the sections that every trial will read, and open the study's run."""
+    def check(self, config: DictConfig) -> None:
+        """Check the sections that every trial will read; SystemExit(2) after one sentence."""
         self.config = config
         try:
             self.study_config = section(config, StudyConfig)
             self.training = section(config, TrainingConfig)
             tracking = section(config, TrackingConfig)
             _refuse_selection_by_test(config)
-            if not is_champion(study):
-                self.searched = study
             if tracking.backend == "mlflow":
                 self.settings = tracking
-                self.mirror = self.mirror or Mirror(tracking)
+                self.mirror = Mirror(tracking)
+        except ConfigError as error:
+            raise SystemExit(_refusal(str(error))) from error
+
+    def study_started(self, study: optuna.Study, config: DictConfig) -> None:  # noqa: ARG002 - the protocol has it
+        """Open the study's run."""
+        if not is_champion(study):
+            self.searched = study
+        try:
+            if self.mirror:
                 self.mirror.open(study)
         except ConfigError as error:
             raise SystemExit(_refusal(str(error))) from error

@@ -117,6 +117,7 @@ def test_a_search_must_not_select_by_the_test_set(tmp_path):
     done = mnist_study("+sweep=optuna", "hydra.sweeper.metric=test/accuracy", folder=tmp_path)
     assert done.returncode == 2
     assert "hydra.sweeper.metric must not be measured on the test set" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_run_ends_as_killed_with_all_it_had(tmp_path):

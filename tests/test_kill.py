@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from hydra_plugins.hydra_optuna_study._process import process_of
 from tests.plugin.sweeping import FINISHED, kept
-from tests.studied import agree, search, start, trials_in
+from tests.studied import agree, runs_of, search, start, trials_in
 
 SEED = int(os.environ.get("KILL_SEED", random.randrange(10**6)))
 N_TRIALS = 8
@@ -94,8 +94,22 @@ def test_what_a_killed_worker_had_not_sent_arrives_in_the_end(tmp_path):
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE"]
     assert trials[1].user_attrs["retry_of"] == 0
     agree(trials, tmp_path / "mlflow.db")
-    from tests.studied import runs_of
-
     runs = [r for r in runs_of(tmp_path / "mlflow.db") if "optuna.trial_number" in r["tags"]]
     (killed,) = [run for run in runs if run["tags"]["optuna.trial_number"] == "0"]
     assert killed["metrics"]["train/loss"] > 0
+
+
+def test_a_kill_while_the_database_is_made_spoils_nothing(tmp_path):
+    """MLflow could never use tables of which it had made the half; the same command just works."""
+    words = ("hydra.sweeper.n_trials=1", "engine=local")
+    controller = start(*words, folder=tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "mlflow.db.partial").exists():
+        assert time.monotonic() < deadline, (tmp_path / "said.txt").read_text()
+        time.sleep(0.01)
+    time.sleep(0.2)
+    controller.kill()
+    controller.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+    search(*words, folder=tmp_path)
+    agree(trials_in(tmp_path), tmp_path / "mlflow.db")

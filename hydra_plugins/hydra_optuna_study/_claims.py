@@ -54,7 +54,7 @@ class WorkerStudy(optuna.Study):
         assert not fixed_distributions, "the space is sampled by the objective"
         plan = self.plan
         self.looked = float("-inf")
-        if self.is_stopping() or self._is_orphan():
+        if self.is_stopping() or self.is_orphan():
             raise NothingLeft
         with plan.place.lock():
             books = tally(self)
@@ -82,6 +82,6 @@ class WorkerStudy(optuna.Study):
         if self.is_stopping():
             raise _interrupt.Stopped
 
-    def _is_orphan(self) -> bool:
+    def is_orphan(self) -> bool:
         """Whether the controller was killed; its workers on this machine end after their trial."""
         return self.plan.controller.is_here and not self.plan.controller.is_alive

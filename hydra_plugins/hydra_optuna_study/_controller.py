@@ -46,6 +46,7 @@ def sweep(
     plan = read_plan(settings, arguments, config, loader)
     observer: Observer = NoObserver() if plan.observer is None else build(plan.observer)
     app = App(config, hydra_context, task_function)
+    observer.check(config)
     try:
         first = study = _search(plan, app, observer, follows=None)
         while tally(study).finished >= plan.n_trials and (search := observer.next_search(study)):

@@ -30,6 +30,9 @@ class Observer(Protocol):
     `study_started` and `study_ended` by one controller at a time.
     """
 
+    def check(self, config: DictConfig) -> None:
+        """Before anything is written; refuses a mistake in `config` by SystemExit(2)."""
+
     def study_started(self, study: Study, config: DictConfig) -> None:
         """Before workers are launched; trials of dead workers are marked already."""
 
@@ -45,6 +48,9 @@ class Observer(Protocol):
 
 class NoObserver:
     """Sees nothing, wants nothing."""
+
+    def check(self, config: DictConfig) -> None:
+        """Nothing."""
 
     def study_started(self, study: Study, config: DictConfig) -> None:
         """Nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class Worker:
                 try:
                     study.optimize(self.objective, catch=(Exception,))
                 except (NothingLeft, _interrupt.Stopped):
+                    if study.is_orphan():
+                        os._exit(0)  # a pool's process without a parent waits for ever otherwise
                     return
                 except UpdateFinishedTrialError:
                     continue  # taken for dead meanwhile, and replaced: go on with the next

@@ -77,14 +77,16 @@ def overhead(folder: Path, *, short: bool) -> None:
 
 
 def pruning(folder: Path, *, short: bool) -> None:
-    """Epochs trained and best accuracy of the same search with and without the median pruner."""
+    """Steps trained and best accuracy of the same search without and with pruners."""
     n, epochs = (10, 3) if short else (24, 10)
     words = [f"hydra.sweeper.n_trials={n}", f"training.epochs={epochs}", "tracking=none"]
     words += ["training.threads=1", *(["model.width=32"] if short else [])]
     search(folder, "whole", *words, "pruner=none", "study.champion_seeds=5")
-    search(folder, "pruned", *words, "pruner=median", "study.champion_seeds=0")
+    pruners = ("halving",) if short else ("halving", "median", "percentile")
+    for pruner in pruners:
+        search(folder, pruner, *words, f"pruner={pruner}", "study.champion_seeds=0")
     steps, best = {}, {}
-    for name in ("whole", "pruned"):
+    for name in ("whole", *pruners):
         trials = trials_of(folder, name)
         steps[name] = sum(_steps(trial) for trial in trials)
         best[name] = max(t.value for t in trials if t.state == TrialState.COMPLETE)
@@ -92,10 +94,11 @@ def pruning(folder: Path, *, short: bool) -> None:
     (champion,) = [s.study_name for s in storage.get_all_studies() if "champion" in s.study_name]
     values = [t.value for t in optuna.load_study(study_name=champion, storage=storage).trials]
     noise = 1.96 * 2**0.5 * statistics.stdev(values)
-    print(
-        f"pruning: {steps['pruned'] / steps['whole']:.0%} of the steps (at most 40 %), best "
-        f"{best['pruned']:.4f} against {best['whole']:.4f}, noise of seeds {noise:.4f}"
-    )
+    for pruner in pruners:
+        print(
+            f"pruner={pruner}: {steps[pruner] / steps['whole']:.0%} of the steps (at most 40 %), "
+            f"best {best[pruner]:.4f} against {best['whole']:.4f}, noise of seeds {noise:.4f}"
+        )
 
 
 def _steps(trial: FrozenTrial) -> float:

@@ -29,7 +29,13 @@ def test_a_follow_up_runs_by_the_same_machinery(tmp_path):
     overrides = (tmp_path / "multirun" / folder / "2/.hydra/overrides.yaml").read_text()
     assert "- sleep=0.001\n" in overrides
     seen = [line for line in (tmp_path / "seen.txt").read_text().splitlines() if line != "changed"]
-    assert seen == ["started toy 4", "ended toy False", f"started {name} 4", f"ended {name} False"]
+    assert seen == [
+        "checked",
+        "started toy 4",
+        "ended toy False",
+        f"started {name} 4",
+        f"ended {name} False",
+    ]
 
     done = sweep(tmp_path, OBSERVER, "sleep=0.001", "steps=2", "hydra.sweeper.n_trials=4")
     assert f"study {name} is complete: 3 trials" in done.stdout
@@ -41,5 +47,5 @@ def test_the_observer_learns_how_a_study_ended(tmp_path):
     rate = ("fail=raise", "depth=1", "hydra.sweeper.max_failure_rate=0.1")
     sweep(tmp_path, OBSERVER, *rate, code=1)
     seen = (tmp_path / "seen.txt").read_text().splitlines()
-    assert seen[0] == "started toy 6"
+    assert seen[:2] == ["checked", "started toy 6"]
     assert seen[-1] == "ended toy True"

@@ -13,6 +13,9 @@ class Watching:
         with self.file.open("a") as file:
             file.write(f"{line}\n")
 
+    def check(self, config):
+        self.say("checked")
+
     def study_started(self, study, config):
         self.say(f"started {study.study_name} {config.hydra.sweeper.n_trials}")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mnist_study.config import ConfigError, TrainingConfig, build, section
 from mnist_study.data import Dataset, Split
@@ -86,7 +87,7 @@ def compose_run(config: DictConfig) -> Run:
     Raises: ConfigError with one sentence for whatever a user can get wrong.
     """
     settings = section(config, TrainingConfig)
-    dataset: Dataset = build(config, "data")
+    dataset = _dataset(OmegaConf.to_yaml(config.data))
     images = len(dataset.train.labels)
     batch_size = images if settings.batch_size == "all" else int(settings.batch_size)
     if batch_size > images:
@@ -112,3 +113,10 @@ def compose_run(config: DictConfig) -> Run:
         batch_size=batch_size,
         rng=batch_rng,
     )
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(data: str) -> Dataset:
+    """Read the data that section `data`, as YAML, names: once for all trials of a worker."""
+    dataset: Dataset = build(OmegaConf.create({"data": OmegaConf.create(data)}), "data")
+    return dataset

@@ -10,6 +10,14 @@ import pytest
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # tests talk to this machine only
 
 
+# Files that take minutes start first, so that two workers end together.
+LONG = ("test_kill", "test_many_machines", "test_engines", "test_commands", "test_study_failures")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 pytest_plugins = ["tests.mlflow_server", "tests.postgres_server"]  # fixtures that need a server
 
 

@@ -46,6 +46,12 @@ _PALETTE: Rgb = (
 _STYLES = {"train": ("#0072B2", "-"), "validation": ("#D55E00", "--"), "test": ("#009E73", "-.")}
 
 
+def preload() -> None:
+    """Import matplotlib now: the courier does while the training goes on, so its end is quick."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401 - for later
+
+
 def weight_colors(weights: NDArray[Any]) -> Rgb:
     """Colour each weight: white is 0, red positive, blue negative, darkest at `WEIGHT_LIMIT`.
 

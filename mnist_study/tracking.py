@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_study.config import ConfigError, TrackingConfig
+from mnist_study.figures import preload
 from mnist_study.record import RunRecord
 from mnist_study.recorder import Recorder
 from mnist_study.spool import RECORDS, Record, Spool, spools
@@ -77,6 +78,7 @@ def _client(uri: str) -> MlflowClient:
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
+        preload()
         with first_use(uri):
             path = database_path(uri)
             if path and not (path.exists() and path.stat().st_size):

@@ -7,6 +7,7 @@ overwrite the gradient: it is the cheapest scratch there is.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -35,6 +36,17 @@ def _below_one(**values: float) -> None:
             raise ValueError(f"{name} in [0, 1) must hold, got {name}={value}")
 
 
+# Parameters that move at once, 512 KiB an array. An update passes over its arrays several times:
+# block by block the next pass finds in the cache what the last one left there.
+BLOCK = 1 << 17
+
+
+def in_blocks(*vectors: Array) -> Iterator[tuple[Array, ...]]:
+    """Views of vectors of one length, block by block; small ones are one block."""
+    for start in range(0, len(vectors[0]), BLOCK):
+        yield tuple(vector[start : start + BLOCK] for vector in vectors)
+
+
 class Sgd:
     """Plain gradient descent: p -= lr g."""
 
@@ -44,8 +56,9 @@ class Sgd:
 
     def step(self, gradient: Array, lr: float) -> None:
         """Bishop, PRML (2006), eq. 5.41."""
-        gradient *= lr
-        self.parameters -= gradient
+        for p, g in in_blocks(self.parameters, gradient):
+            g *= lr
+            p -= g
 
 
 class Momentum:
@@ -59,10 +72,11 @@ class Momentum:
 
     def step(self, gradient: Array, lr: float) -> None:
         """Polyak (1964), in the form of Sutskever et al. (2013), eqs. 1-2, rate taken out of v."""
-        self.velocity *= self.momentum
-        self.velocity += gradient
-        np.multiply(self.velocity, lr, out=gradient)
-        self.parameters -= gradient
+        for p, g, v in in_blocks(self.parameters, gradient, self.velocity):
+            v *= self.momentum
+            v += g
+            np.multiply(v, lr, out=g)
+            p -= g
 
 
 class Nesterov(Momentum):
@@ -70,16 +84,16 @@ class Nesterov(Momentum):
 
     def __init__(self, parameters: Array, *, lr: float, momentum: float) -> None:
         super().__init__(parameters, lr=lr, momentum=momentum)
-        self._ahead = np.empty_like(parameters)
+        self._ahead = np.empty_like(parameters[:BLOCK])
 
     def step(self, gradient: Array, lr: float) -> None:
         """Sutskever et al. (2013), eqs. 3-4, at the point ahead (Bengio et al. 2013, eq. 7)."""
-        self.velocity *= self.momentum
-        self.velocity += gradient
-        np.multiply(self.velocity, self.momentum, out=self._ahead)
-        gradient += self._ahead
-        gradient *= lr
-        self.parameters -= gradient
+        for p, g, v in in_blocks(self.parameters, gradient, self.velocity):
+            v *= self.momentum
+            v += g
+            g += np.multiply(v, self.momentum, out=self._ahead[: len(v)])
+            g *= lr
+            p -= g
 
 
 class Adam:
@@ -107,16 +121,18 @@ class Adam:
         self.steps += 1
         c1 = (1 - self.beta1**self.steps) / (1 - self.beta1)
         c2 = (1 - self.beta2**self.steps) / (1 - self.beta2)
-        self.gradients *= self.beta1
-        self.gradients += gradient  # G = beta1 G + g
-        np.square(gradient, out=gradient)
-        self.squares *= self.beta2
-        self.squares += gradient  # S = beta2 S + g²
-        np.sqrt(self.squares, out=gradient)
-        gradient += self.eps * math.sqrt(c2)
-        np.divide(self.gradients, gradient, out=gradient)
-        gradient *= lr * math.sqrt(c2) / c1
-        self.parameters -= gradient
+        rate, eps = lr * math.sqrt(c2) / c1, self.eps * math.sqrt(c2)
+        blocks = in_blocks(self.parameters, gradient, self.gradients, self.squares)
+        for p, g, sums, squares in blocks:
+            sums *= self.beta1
+            sums += g  # G = beta1 G + g
+            squares *= self.beta2
+            squares += np.square(g, out=g)  # S = beta2 S + g²
+            np.sqrt(squares, out=g)
+            g += eps
+            np.divide(sums, g, out=g)
+            g *= rate
+            p -= g
 
 
 class AdamW(Adam):

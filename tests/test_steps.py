@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_study import network as network_module
+from mnist_study import optimizers as optimizers_module
 from mnist_study.network import Network
 from mnist_study.optimizers import Adam, AdamW, Momentum, Nesterov, Sgd
 
@@ -87,7 +88,7 @@ class Textbook:
         return RATE * mean / (np.sqrt(square) + EPS) + decay
 
 
-@pytest.mark.parametrize("form", ["plain-order", "wide-order", "chunks"])
+@pytest.mark.parametrize("form", ["plain-order", "wide-order", "chunks", "blocks"])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_fast_step_is_the_textbooks(monkeypatch, name, depth, form):
@@ -96,6 +97,8 @@ def test_the_fast_step_is_the_textbooks(monkeypatch, name, depth, form):
     sizes = {"wide-order": {"NARROW": 5, "WIDE": 6}, "chunks": {"CHUNK": 3}}
     for constant, value in sizes.get(form, {}).items():
         monkeypatch.setattr(network_module, constant, value)
+    if form == "blocks":  # of large parameter vectors
+        monkeypatch.setattr(optimizers_module, "BLOCK", 16)
     net = make(depth)
     optimizer = OPTIMIZERS[name](net.parameters)
     weights, biases = [w.copy() for w in net.weights], [b.copy() for b in net.biases]

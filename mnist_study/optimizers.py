@@ -47,6 +47,19 @@ def in_blocks(*vectors: Array) -> Iterator[tuple[Array, ...]]:
         yield tuple(vector[start : start + BLOCK] for vector in vectors)
 
 
+# A decaying sum never reaches 0: times 0.9, the smallest numbers that a float can hold round to
+# themselves, and a processor is many times slower with those than with any other.
+FADED_EVERY = 128  # steps; from FADED_BELOW to the smallest normal number take 390, at 0.9
+FADED_BELOW = 1e18  # times the smallest normal number, 1e-20 in float32: too small to move a weight
+
+
+def fade(sums: Array) -> None:
+    """Set to 0 what has decayed to nothing; a pixel that is seldom lit leaves its weights such."""
+    below = FADED_BELOW * np.finfo(sums.dtype).tiny
+    for (block,) in in_blocks(sums):
+        block[np.abs(block) < below] = 0
+
+
 class Sgd:
     """Plain gradient descent: p -= lr g."""
 
@@ -68,6 +81,7 @@ class Momentum:
         _positive(lr=lr)
         _below_one(momentum=momentum)
         self.parameters, self.lr, self.momentum = parameters, lr, momentum
+        self.steps = 0
         self.velocity = np.zeros_like(parameters)
 
     def step(self, gradient: Array, lr: float) -> None:
@@ -77,6 +91,12 @@ class Momentum:
             v += g
             np.multiply(v, lr, out=g)
             p -= g
+        self._count()
+
+    def _count(self) -> None:
+        self.steps += 1
+        if self.steps % FADED_EVERY == 0:
+            fade(self.velocity)
 
 
 class Nesterov(Momentum):
@@ -94,6 +114,7 @@ class Nesterov(Momentum):
             g += np.multiply(v, self.momentum, out=self._ahead[: len(v)])
             g *= lr
             p -= g
+        self._count()
 
 
 class Adam:
@@ -133,6 +154,8 @@ class Adam:
             np.divide(sums, g, out=g)
             g *= rate
             p -= g
+        if self.steps % FADED_EVERY == 0:
+            fade(self.gradients)
 
 
 class AdamW(Adam):

@@ -69,6 +69,30 @@ ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 
 
 @pytest.mark.parametrize(
+    ("make", "sums"),
+    [
+        (lambda p: Momentum(p, lr=1, momentum=0.9), "velocity"),
+        (lambda p: Nesterov(p, lr=1, momentum=0.9), "velocity"),
+        (lambda p: Adam(p, lr=1, **ADAM), "gradients"),
+    ],
+)
+def test_what_has_decayed_to_nothing_becomes_nothing(make, sums):
+    """One gradient, then 2,000 times none: no number is left between 0 and the smallest normal one.
+
+    Without care the sum stays at 5 times the smallest float for ever (0.9 x 5, rounded, is 5),
+    and a step of a network with seldom lit pixels takes half as long again.
+    """
+    optimizer = make(np.zeros(3, np.float32))
+    optimizer.step(np.array([1, 0, -1e-6], np.float32), 0.1)
+    with np.errstate(under="ignore"):
+        for _ in range(2000):
+            optimizer.step(np.zeros(3, np.float32), 0.1)
+            size = np.abs(getattr(optimizer, sums))
+            assert ((size == 0) | (size >= np.finfo(np.float32).tiny)).all()
+    assert (size == 0).all()
+
+
+@pytest.mark.parametrize(
     ("make", "key"),
     [
         (lambda p: Sgd(p, lr=-1), "lr"),

@@ -61,9 +61,13 @@ class Activation:
     slope: Callable[[Array], object]
 
 
+# The bounds of `relu` as arrays of each type: clip takes twice the time with Python's numbers.
+_ABOVE_ZERO = {np.dtype(t): (np.zeros((), t), np.full((), np.inf, t)) for t in ("f4", "f8")}
+
+
 def relu(z: Array) -> None:
     """max(z, 0), as a clip: NumPy has vector instructions for it, a third of the time here."""
-    z.clip(0, np.inf, out=z)
+    z.clip(*_ABOVE_ZERO[z.dtype], out=z)
 
 
 def relu_slope(y: Array) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import geometric_mean, median
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-PARTS = ("steps", "experiment", "population", "shares", "startup")
+PARTS = ("steps", "experiment", "population", "shares", "startup", "pages")
 TARGETS = {  # our speed over theirs: at least everywhere, at least in geometric mean
     "torch": (1.15, 1.7),
     "torch.compile": (1.0, 1.15),
@@ -81,7 +81,7 @@ def _machine():
 
 
 def _part(part, arguments, split):
-    from tests.benchmarks import experiment, shares, startup
+    from tests.benchmarks import experiment, pages, shares, startup
 
     return {
         "steps": lambda: steps(arguments, split),
@@ -89,6 +89,7 @@ def _part(part, arguments, split):
         "population": lambda: experiment.three_rates(split, short=arguments.short),
         "shares": lambda: shares.default_run(short=arguments.short),
         "startup": lambda: startup.times(short=arguments.short),
+        "pages": pages.two_workers,
     }[part]()
 
 

@@ -52,8 +52,11 @@ CASES = [
 ]
 
 
-def ours(case, split, steps):
-    """`train` itself, event by event: a point on the curve ends every `steps` iterations."""
+def ours(case, split, steps, timed=lambda step: step):
+    """`train` itself, event by event: a point on the curve ends every `steps` iterations.
+
+    `timed` may put a clock around the optimizer's step.
+    """
     network = Network(
         case.sizes[0], case.sizes[-1], depth=len(case.shapes), width=1, hidden=case.sizes[1:-1],
         activation="relu", init="he", init_std=0.01, rng=np.random.default_rng(0),
@@ -64,6 +67,7 @@ def ours(case, split, steps):
         "momentum": lambda: Momentum(parameters, lr=lr, momentum=0.9),
         "adam": lambda: Adam(parameters, lr=lr, beta1=0.9, beta2=0.999, eps=1e-8),
     }[case.optimizer]()
+    optimizer.step = timed(optimizer.step)
     events = train(
         network, optimizer, constant(total_steps=1, epoch_steps=1), split, {}, epochs=10**9,
         batch_size=case.batch, sampling="shuffle", eval_every=steps, gradient="exact",

@@ -1,0 +1,68 @@
+"""Why is a step not all products? CPU time of its parts, measured inside the trainer's own loop.
+
+"products in place" are the floor's products where they stand: between other arrays, in the one
+memory order that a weight has. What is left to gain is in the columns behind it.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from mnist_study import training
+from mnist_study.losses import CrossEntropy
+from tests.benchmarks.contenders import ours
+from tests.benchmarks.shares import Clock
+
+PARTS = ("products in place", "gather", "bytes to floats", "loss", "update", "rest")
+
+
+def step_parts(cases, split, *, short):
+    """Microseconds of a step's parts by case, printed as shares."""
+    print(f"\n{'share of a step, sgd':28}" + "".join(f"{part:>19}" for part in PARTS))
+    results = {}
+    for case in cases:
+        steps = 3 if short else max(30, min(len(split.labels) // case.batch, 400))
+        results[case.name] = _parts(case, split, steps)
+        total = sum(results[case.name].values())
+        shares = (results[case.name][part] / total for part in PARTS)
+        print(f"{case.name:28}" + "".join(f"{share:19.1%}" for share in shares), flush=True)
+    return results
+
+
+def _parts(case, split, steps):
+    """CPU microseconds a step; what timing itself takes is left out."""
+    clock = Clock()
+    saved = np.matmul, np.copyto, CrossEntropy.__call__, training.Batches.epoch
+    to_floats = clock.timed("bytes to floats", np.copyto)
+
+    def copyto(to, source):
+        """The images' copy; that of ten logits an image belongs to the loss."""
+        return (to_floats if source.dtype == np.uint8 else saved[1])(to, source)
+
+    def epoch(batches):
+        """The epoch's batches, each gathered on the clock."""
+        stream = saved[3](batches)
+        gathered = clock.timed("gather", lambda: next(stream, None))
+        while (batch := gathered()) is not None:
+            yield batch
+
+    try:
+        np.matmul = clock.timed("products in place", saved[0])
+        np.copyto = copyto
+        CrossEntropy.__call__ = clock.timed("loss", saved[2])
+        training.Batches.epoch = epoch
+        run = ours(case, split, steps, timed=lambda step: clock.timed("update", step))
+        run()
+        clock.seconds.clear()
+        clock.calls.clear()
+        started = time.thread_time()
+        run()
+        total = time.thread_time() - started
+    finally:
+        np.matmul, np.copyto, CrossEntropy.__call__, training.Batches.epoch = saved
+    inside = sum(clock.seconds.values())
+    timing = clock.overhead() * sum(clock.calls.values())
+    parts = dict(clock.seconds) | {"rest": max(total - inside - timing, 0.0)}
+    return {part: parts[part] / steps * 1e6 for part in PARTS}

@@ -38,6 +38,7 @@ EXPERIMENTS = {
     "network_4_falling": Found("4 layers, falling rate"),
 }
 CONTROLS = {
+    "softmax_150_short": "softmax, mini-batch 150, as many steps as 1500",
     "network_2_once": "2 layers, rate falling once over the run",
     "network_4_once": "4 layers, rate falling once over the run",
     "network_4_he": "4 layers, He initialisation",
@@ -144,10 +145,13 @@ def _results(runs: ReportRuns) -> Table:
 
 
 def _controls(runs: ReportRuns) -> Table:
-    rows = [
-        [title, *(_over_seeds(runs, Cell(name, EXACT), f"{s}_accuracy") for s in ("train", "test"))]
-        for name, title in CONTROLS.items()
-    ]
+    rows = []
+    for cell in cells():
+        if title := CONTROLS.get(cell.experiment):
+            if cell.experiment.startswith("softmax"):
+                title += f", {cell.gradient} gradient"
+            scores = [_over_seeds(runs, cell, f"{split}_accuracy") for split in ("train", "test")]
+            rows.append([title, *scores])
     return Table(["control", "train accuracy", "test accuracy"], rows)
 
 

@@ -22,6 +22,10 @@ from mnist_study.report_verdicts import FAILS, HOLDS, Finding
 
 CALM = 5e-3  # fraction: a smaller standard deviation over seeds is a calm network
 TEST = final("test_accuracy")
+OWN_SEARCH = (
+    "not in this store (`python -m mnist_study +sweep=softmax training.gradient=report "
+    "hydra.sweeper.study_name=softmax_report`)"
+)
 
 
 def network(name: str) -> Cell:
@@ -114,8 +118,8 @@ def search_mends(runs: ReportRuns) -> Finding:
         mended &= runs.champions[study].low > target
         told.append(f"`+sweep={study}`: {accuracy(runs.champions[study])}, target {target:.0%}")
     own = runs.champions.get("softmax_report")
-    if own:
-        told.append(f"the same softmax search with the report's gradient: {accuracy(own)}")
+    told.append("the same softmax search with the report's gradient: "
+                + (accuracy(own) if own else OWN_SEARCH))  # fmt: skip
     holds = "holds only with the exact gradient" if own and own.high < 0.92 else HOLDS
     return Finding(
         holds if mended else FAILS,
@@ -137,8 +141,9 @@ def restarting_schedule(runs: ReportRuns) -> Finding:
                     f"falling once {plain(swing)}")  # fmt: skip
     return Finding(
         "confirmed" if confirmed else "not confirmed",
-        "Changed: `schedule.restart`. Confirmed if the share of power at the epoch's period is "
-        "larger with restarts, with the whole 95 % interval, at both depths.",
+        "Changed: `schedule.restart`, and with it the length of the fall: an epoch or the run. "
+        "Confirmed if the share of power at the epoch's period is larger with restarts, with the "
+        "whole 95 % interval, at both depths.",
         told,
     )
 
@@ -149,13 +154,14 @@ def small_initialisation(runs: ReportRuns) -> Finding:
     wait = of_curve("test/accuracy", lambda values: measures.waiting(values, 0.5))
     longer = difference(runs, small, he, wait)
     better = difference(runs, he, small, TEST)
-    spread = spread_ratio(runs, network("4_constant"), he)
+    spreads = {cell: spread_ratio(runs, cell, he) for cell in (small, network("4_constant"))}
     told = [
         *(f"{cell}: share of the run until half of the test set is right "
           f"{plain(mean(runs, cell, wait))}" for cell in (small, he)),
         f"std 0.01 less He, both at rate 0.2: that share {plain(longer)}",
         f"He less std 0.01, both at rate 0.2: test accuracy {points(better)}",
-        f"standard deviation of the test accuracy, report's network to He's: {plain(spread)}",
+        *(f"standard deviation of the test accuracy over seeds, {cell} in multiples of {he}: "
+          f"{plain(spread)}" for cell, spread in spreads.items()),
         _with_lost(runs, network("4_he")),
     ]  # fmt: skip
     return Finding(

@@ -116,7 +116,9 @@ def search_mends(runs: ReportRuns) -> Finding:
                 f"the store has no finished study `{study}` (python -m mnist_study +sweep={study})"
             )
         mended &= runs.champions[study].low > target
-        told.append(f"`+sweep={study}`: {accuracy(runs.champions[study])}, target {target:.0%}")
+        told.append(
+            f"`+sweep={study}`: {accuracy(runs.champions[study])}, target {target * 100:.0f} %"
+        )
     own = runs.champions.get("softmax_report")
     told.append("the same softmax search with the report's gradient: "
                 + (accuracy(own) if own else OWN_SEARCH))  # fmt: skip

@@ -49,6 +49,7 @@ class TrackedRun:
     why: str  # why it is not FINISHED
     final: Mapping[str, float]  # "train_accuracy" and so on, over whole sets
     epochs: int
+    params: Mapping[str, str] = field(default_factory=dict)  # the composed configuration, flat
     thinned: bool = False  # the store's curves are; all points are in a file of the run
 
 
@@ -162,6 +163,7 @@ def _tracked(child: Run) -> TrackedRun | None:
         why=_why(child.info.status, tags),
         final=final,
         epochs=int(params["training.epochs"]),
+        params=params,
         thinned=THINNED in tags,
     )
 

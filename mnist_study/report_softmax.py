@@ -175,7 +175,8 @@ def wrong_gradient(runs: ReportRuns) -> Finding:
         "confirmed" if confirmed else "not confirmed",
         "Changed: `training.gradient`. Confirmed if the exact gradient is better on test and the "
         "report's cost rises more, with whole 95 % intervals, at rates 0.03 and 0.5, and if on "
-        f"mini-batches of 150 the report's stays below {TARGET:.0%} where the exact one is better.",
+        f"mini-batches of 150 the report's stays below {TARGET * 100:.0f} % where the exact one is "
+        "better.",
         told,
     )
 

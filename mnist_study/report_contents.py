@@ -45,6 +45,7 @@ CONTROLS = {
     "network_4_he": "4 layers, He initialisation",
     "network_4_slow": "4 layers, rate 0.2",
     "network_4_he_slow": "4 layers of 100, He initialisation, rate 0.2",
+    "network_4_he_slower": "4 layers of 100, He initialisation, rate 0.1",
     "network_3_he_slow": "3 layers of 110, He initialisation, rate 0.2",
     "network_2_he_slow": "2 layers of 125, He initialisation, rate 0.2",
 }

@@ -22,6 +22,7 @@ STARTS = {
     "std 0.01, rate 0.8": "4_constant",
     "std 0.01, rate 0.2": "4_slow",
     "He, rate 0.2": "4_he_slow",
+    "He, rate 0.1": "4_he_slower",
 }
 DEPTHS = {
     "2 layers of 125": "2_he_slow",

@@ -199,7 +199,8 @@ def test_instability_is_spread_over_seeds(four, he, expected):
     runs = Known()
     runs.put("network_2_constant", test_accuracy=0.977, test__loss=FALLING)
     runs.put("network_4_constant", spread=four, test_accuracy=0.93, test__loss=FALLING)
-    runs.put("network_4_he_slow", spread=he, test_accuracy=0.97)
+    runs.put("network_4_he_slow", spread=100, test_accuracy=0.97)
+    runs.put("network_4_he_slower", spread=he, test_accuracy=0.97)
     assert verdict(report_networks.four_layers_unstable, runs) == expected
 
 

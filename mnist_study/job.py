@@ -147,6 +147,7 @@ def _record(
         dataset=run.dataset,
         network=run.network,
         curves_per_epoch=run.eval_every is None,
+        points=run.points,
         parent_run_id=parent_run_id(trial),
     )
 

@@ -49,22 +49,27 @@ def noise(values: Values) -> float:
 def oscillation(values: Values, period: float) -> float:
     """Share of the power of the curve's second half at the epoch's period, in [0, 1].
 
-    The curve's linear trend is taken out first. A sine of that period has 1, white noise about
-    2 / points, a sawtooth 0.6: the rest of its power is in overtones, which do not count.
+    The running mean over one epoch is taken out first: it follows any slow change, and leaves
+    alone what repeats every epoch. A sine of that period has 1, white noise about 2 / points, a
+    sawtooth 0.6: the rest of its power is in overtones, which do not count.
 
-    Args: period: points an epoch; NaN is returned where two epochs do not fit into the half.
+    Args: period: points an epoch; NaN is returned where two epochs and the running mean's margins
+        do not fit into the half.
     """
-    half = _second_half(values)
-    cycles = int(len(half) / period)
+    half, epoch = _second_half(values), round(period)
+    margin = epoch // 2
+    window = np.full(2 * margin + 1, 1 / epoch)
+    if epoch % 2 == 0:  # centred on a point, so the two at the ends count half
+        window[[0, -1]] /= 2
+    cycles = int((len(half) - 2 * margin) / period)
     if period <= 2 or cycles < 2:
         return float("nan")
-    half = half[len(half) - round(cycles * period) :]
-    points = np.arange(len(half))
-    rest = half - np.polyval(np.polyfit(points, half, 1), points)
+    rest = half[margin : len(half) - margin] - np.convolve(half, window, mode="valid")
+    rest = rest[len(rest) - round(cycles * period) :]
     total = float(rest @ rest)
     # One of the two mirrored lines of the spectrum; both together hold 2 |X|^2 / n of the power.
-    line = np.exp(-2j * np.pi * points / period) @ rest
-    return float(2 * abs(line) ** 2 / len(half) / total) if total > 0 else 0.0
+    line = np.exp(-2j * np.pi * np.arange(len(rest)) / period) @ rest
+    return float(2 * abs(line) ** 2 / len(rest) / total) if total > 0 else 0.0
 
 
 def rise(values: Values) -> float:

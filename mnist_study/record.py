@@ -18,6 +18,10 @@ from mnist_study.data import Dataset, Split
 from mnist_study.figures import WEIGHT_LIMIT
 from mnist_study.network import Network
 
+STORE_POINTS = 1000  # of a curve that the store gets; its charts show about 300
+CURVES = "curves.npz"  # every point of a run whose curves are thinned: metric -> steps and values
+THINNED = "curves"  # tag of a run whose curves the store has thinned: how, and where all points are
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -31,6 +35,12 @@ class RunRecord:
     network: Network
     curves_per_epoch: bool  # training.eval_every is `epoch`: an epoch's scores are the curves
     parent_run_id: str | None = None
+    points: int = 0  # of a curve, over the whole run
+
+    @property
+    def stride(self) -> int:
+        """Of so many points of a curve the store gets one: MLflow keeps a row for every number."""
+        return max(1, -(-self.points // STORE_POINTS))
 
 
 def run_name(record: RunRecord) -> str:
@@ -70,12 +80,17 @@ def git_tags() -> dict[str, str]:
 def header(record: RunRecord, settings: TrackingConfig, uri: str, token: str) -> dict[str, Any]:
     """The first record of a run: everything that its MLflow run is created with."""
     dataset = record.dataset
-    tags = git_tags() | {
-        "state": "running",
-        "weights.scale": f"red +, blue -, white 0; depth sqrt(|w|), full at {WEIGHT_LIMIT:g}",
-        "mlflow.note.content": description(record, {}),
-        "mlflow.source.name": "mnist_study",
-    }
+    thinned = f"one of {record.stride} points, all of them in {CURVES}"
+    tags = (
+        git_tags()
+        | ({THINNED: thinned} if record.stride > 1 else {})
+        | {
+            "state": "running",
+            "weights.scale": f"red +, blue -, white 0; depth sqrt(|w|), full at {WEIGHT_LIMIT:g}",
+            "mlflow.note.content": description(record, {}),
+            "mlflow.source.name": "mnist_study",
+        }
+    )
     return {
         "uri": uri,
         "experiment": settings.experiment,

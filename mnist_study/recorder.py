@@ -19,7 +19,14 @@ from mnist_study.figures import (
     weight_sheet,
 )
 from mnist_study.network import Network
-from mnist_study.record import RunRecord, description, header, now, without_passwords
+from mnist_study.record import (
+    CURVES,
+    RunRecord,
+    description,
+    header,
+    now,
+    without_passwords,
+)
 from mnist_study.spool import Spool
 from mnist_study.training import EpochEnded, Event, Finished, Score
 
@@ -54,6 +61,7 @@ class Recorder:
         self.spool = Spool.create(record.folder, header(record, settings, uri, self._token.hex))
         self._curves: dict[str, Curve] = {}
         self._final: dict[str, float] = {}
+        self._points = 0  # of the curves, so far
         self._step = 0  # of the last event
         self._sheet_step = -1  # of the last sheet of weights
         self._sheet_files: dict[str, bytes] = {}
@@ -72,7 +80,8 @@ class Recorder:
             return
         for key, value in metrics.items():
             self._curves.setdefault(key, Curve()).add(event.step, value)
-        self._append("metrics", metrics, step=event.step)
+        if self._for_the_store(event):
+            self._append("metrics", metrics, step=event.step)
         if isinstance(event, EpochEnded) and event.epoch in SHEET_EPOCHS:
             self._sheet()
 
@@ -87,6 +96,8 @@ class Recorder:
         for unit, image in enumerate(images):
             self._image(f"weights/final/{kind}_{unit}", _encoded(image), step=0)
         self._file("weights.npz", _packed(self.record.network))
+        if self.record.stride > 1:
+            self._file(CURVES, _packed_curves(self._curves))
         for quantity in ("loss", "accuracy"):
             self._file(f"{quantity}.png", self._figure(quantity))
 
@@ -95,6 +106,13 @@ class Recorder:
         note = {"mlflow.note.content": description(self.record, self._final)}
         self._append("tags", note | dict(tags))
         self._append("end", status)
+
+    def _for_the_store(self, event: Event) -> bool:
+        """Whether a store that gets thinned curves gets this event."""
+        if isinstance(event, EpochEnded) and not self.record.curves_per_epoch:
+            return True  # an epoch's means
+        self._points += 1
+        return self._points % self.record.stride == 0
 
     def _first_layer(self) -> tuple[np.ndarray[Any, Any], list[str] | None]:
         """The weights, (pixels, units), and the classes that they stand for if they do."""
@@ -162,6 +180,14 @@ def _encoded(image: Rgb) -> dict[str, bytes]:
         extension: iio.imwrite("<bytes>", image, extension=extension, **options)
         for extension, options in fast.items()
     }
+
+
+def _packed_curves(curves: Mapping[str, Curve]) -> bytes:
+    """Each curve as one array of a .npz file, (2, points): steps and values."""
+    packed = io.BytesIO()
+    arrays = {key: np.array([curve.steps, curve.values]) for key, curve in curves.items()}
+    np.savez_compressed(packed, allow_pickle=False, **arrays)
+    return packed.getvalue()
 
 
 def _packed(network: Network) -> bytes:

@@ -114,9 +114,8 @@ def accuracy(interval: Interval) -> str:
     Student's interval knows no bounds; what lies outside 0 to 100 % is cut off.
     """
     low, high = max(0.0, interval.low) * 100, min(1.0, interval.high) * 100
-    return (
-        f"{interval.mean:.2%} ± {interval.std * 100:.2f} [{low:.2f}, {high:.2f}], n = {interval.n}"
-    )
+    mean, std = interval.mean * 100, interval.std * 100
+    return f"{mean:.2f} % ± {std:.2f} [{low:.2f}, {high:.2f}], n = {interval.n}"
 
 
 def within(interval: Interval, margin: float) -> bool:

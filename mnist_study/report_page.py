@@ -122,5 +122,6 @@ def _html(block: Block, pictures: Mapping[str, bytes]) -> str:
 
 def _inline(text: str) -> str:
     safe = html.escape(text, quote=False)
+    safe = safe.replace(" %", "\u00a0%")  # no line begins with it
     safe = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", safe)
     return re.sub(r"`(.+?)`", r"<code>\1</code>", safe).replace("&lt;br&gt;", "<br>")

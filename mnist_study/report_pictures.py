@@ -22,6 +22,7 @@ STARTS = {
     "std 0.01, rate 0.8": "4_constant",
     "std 0.01, rate 0.2": "4_slow",
     "He, rate 0.2": "4_he_slow",
+    "He, rate 0.1": "4_he_slower",
 }
 DEPTHS = {
     "2 layers of 125": "2_he_slow",
@@ -95,13 +96,23 @@ def draw_causes(runs: ReportRuns) -> Iterator[Drawing]:
     init = [[_tests(runs, start, q, f"test {q}, 4 layers") for q in METRIC]]
     caption = "Cause 3, the initialisation: four layers from std 0.01 at two rates, and from He's."
     yield from _curves("cause_initialisation.png", caption, init)
-    depths = {
-        label: [100 * run.final["test_accuracy"] for run in runs[_network(name)].values()]
-        for label, name in DEPTHS.items()
+    caption = "Cause 3, the spread over seeds: four layers from either start at either rate."
+    yield from _seeds(runs, "cause_spread.png", caption, {**STARTS, "He, rate 0.8": "4_he"})
+    caption = "Cause 4, depth against width: equally many parameters, He, rate 0.2."
+    yield from _seeds(runs, "cause_depth.png", caption, DEPTHS)
+
+
+def _seeds(
+    runs: ReportRuns, name: str, caption: str, networks: Mapping[str, str]
+) -> Iterator[Drawing]:
+    """Every seed's accuracy on the test set, by network."""
+    groups = {
+        f"{label} ({len(found)} runs)": [100 * run.final["test_accuracy"] for run in found.values()]
+        for label, network in networks.items()
+        for found in [runs[_network(network)]]
     }
-    if any(len(found) > 1 for found in depths.values()):
-        caption = "Cause 4, depth against width: equally many parameters, He, rate 0.2."
-        yield Drawing("cause_depth.png", caption, intervals(depths, "test accuracy, %"))
+    if any(len(found) > 1 for found in groups.values()):
+        yield Drawing(name, caption, intervals(groups, "test accuracy, %"))
 
 
 def _network(name: str) -> Cell:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mnist_study.champion import CHAMPION, Interval
 from mnist_study.config import TrackingConfig
+from mnist_study.record import CURVES, THINNED
 from mnist_study.study_runs import STUDY, children
 from mnist_study.tracking import client_for, ensure_experiment
 
@@ -48,6 +49,8 @@ class TrackedRun:
     why: str  # why it is not FINISHED
     final: Mapping[str, float]  # "train_accuracy" and so on, over whole sets
     epochs: int
+    params: Mapping[str, str] = field(default_factory=dict)  # the composed configuration, flat
+    thinned: bool = False  # the store's curves are; all points are in a file of the run
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ class ReportRuns:
     @functools.cache  # noqa: B019 - one value of this class a process
     def curve(self, run: TrackedRun, metric: str) -> Curve:
         """A metric's whole history."""
+        if run.thinned:
+            steps, values = self._arrays(run, CURVES).get(metric, np.empty((2, 0)))
+            return Curve(steps.astype(np.int64), values)
         history = client_for(self.settings).get_metric_history(run.run_id, metric)
         points = sorted((point.step, point.value) for point in history)
         steps, values = np.array(points, np.float64).reshape(-1, 2).T
@@ -88,11 +94,15 @@ class ReportRuns:
     @functools.cache  # noqa: B019
     def first_weights(self, run: TrackedRun) -> NDArray[np.float32]:
         """The first layer's last weights, (pixels, units)."""
+        return self._arrays(run, "weights.npz")["W1"]
+
+    @functools.cache  # noqa: B019
+    def _arrays(self, run: TrackedRun, name: str) -> dict[str, NDArray[Any]]:
+        """The arrays of one of the run's .npz files."""
         with TemporaryDirectory() as folder:
-            path = client_for(self.settings).download_artifacts(run.run_id, "weights.npz", folder)
+            path = client_for(self.settings).download_artifacts(run.run_id, name, folder)
             with np.load(Path(path), allow_pickle=False) as arrays:
-                weights: NDArray[np.float32] = arrays["W1"]
-        return weights
+                return dict(arrays)
 
     def missing(self, cells: Iterable[Cell]) -> list[tuple[Cell, int, str]]:
         """Of these cells, each seed without a finished run, and why."""
@@ -153,6 +163,8 @@ def _tracked(child: Run) -> TrackedRun | None:
         why=_why(child.info.status, tags),
         final=final,
         epochs=int(params["training.epochs"]),
+        params=params,
+        thinned=THINNED in tags,
     )
 
 

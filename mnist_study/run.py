@@ -37,6 +37,14 @@ class Run:
         return None if self.settings.eval_every == "epoch" else int(self.settings.eval_every)
 
     @property
+    def points(self) -> int:
+        """Points of a curve over the whole run."""
+        images, sampling = len(self.dataset.train.labels), cast(Sampling, self.settings.sampling)
+        steps = epoch_steps(images, self.batch_size, sampling)
+        epochs = self.settings.epochs
+        return epochs if self.eval_every is None else epochs * steps // self.eval_every
+
+    @property
     def layer_sizes(self) -> list[int]:
         """Units from pixels to classes, [784, 100, 10]."""
         weights = self.network.weights

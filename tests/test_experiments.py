@@ -46,7 +46,7 @@ def test_the_table_is_complete():
     """The report's eleven settings are the page's."""
     assert SETTINGS.keys() == EXPERIMENTS.keys()
     together = {"softmax_full_together", "softmax_150_together", "softmax_1500_together",
-                "softmax_n_together"}  # fmt: skip
+                "softmax_n_together", "softmax_150_short_together"}  # fmt: skip
     assert set(NAMES) == {*EXPERIMENTS, *CONTROLS, *together}
 
 

@@ -75,6 +75,15 @@ def test_a_sine_of_the_epochs_period_is_all_oscillation():
     assert oscillation(values, PERIOD) == pytest.approx(1, abs=0.01)
 
 
+def test_a_slow_change_is_no_oscillation_and_hides_none():
+    """A step down in the middle leaves the sine's share nearly whole, for odd periods, too."""
+    for period in (8, 9):
+        step = np.where(np.arange(400) < 300, 2.3, 0.5)
+        swing = np.sin(2 * np.pi * np.arange(400) / period)
+        assert oscillation(step + 3 * swing, period) > 0.9
+        assert oscillation(step + 0 * swing, period) < 0.1
+
+
 def test_a_sine_of_another_period_is_no_oscillation():
     """Swings that have nothing to do with the epoch do not count."""
     values = np.sin(2 * np.pi * POINTS / 5)

@@ -15,7 +15,9 @@ from mnist_study.study_runs import create_parent, log_to_run, set_run_status
 from mnist_study.tracking import client_for, ensure_experiment, log_values
 from tests.command import mnist_study
 
-FULL = {"optimizer.lr": 0.02, "training.epochs": 60}
+FULL = {"optimizer.lr": 0.02, "training.epochs": 60, "schedule": "constant"}
+FOUR = {"model.depth": 4, "model.width": 100, "model.init": "he", "training.batch_size": 1500,
+        "training.sampling": "replacement"}  # fmt: skip
 
 
 def log_run(
@@ -70,7 +72,14 @@ def page(tmp_path_factory):
                 rising=rising,
                 **FULL,
             )
-    log_run(settings, parent, "network_4_he", seed=1, failure="Diverged: loss is nan at step 23")
+    log_run(
+        settings,
+        parent,
+        "network_4_he",
+        seed=1,
+        failure="Diverged: loss is nan at step 23",
+        **FOUR,
+    )
     write_page(settings, parent, "report", folder)
     return settings, parent, folder
 
@@ -82,7 +91,7 @@ def text_of(page):
 def test_the_results_are_means_over_seeds(page):
     """Mean, standard deviation, Student's interval and the number of seeds stand in the cell."""
     row = next(line for line in text_of(page).splitlines() if "rate 0.02, exact" in line)
-    assert "85.10% ± 0.10 [84.85, 85.35], n = 3" in row
+    assert "85.10 % ± 0.10 [84.85, 85.35], n = 3" in row
 
 
 def test_every_gap_is_named_with_its_reason(page):
@@ -92,6 +101,15 @@ def test_every_gap_is_named_with_its_reason(page):
     assert "| network_4_he | 0, 2 | no run in this study |" in text
     assert "| network_2_constant | 0, 1, 2 | no run in this study |" in text
     assert "missing, see below" in text
+
+
+def test_the_settings_are_those_of_the_runs(page):
+    """One row an experiment, from what its first run was composed of."""
+    row = next(line for line in text_of(page).splitlines() if "| `softmax_full_002` | 784" in line)
+    assert "| 784-10 | std ? | ? | 0.02, constant | 60 |" in row
+    assert "| `network_4_he` | 784-100-100-100-10 | He | 1500, drawn with replacement |" in text_of(
+        page
+    )
 
 
 def test_a_claim_without_its_runs_is_not_judged(page):

@@ -1,0 +1,43 @@
+"""Agreement with what was measured of the report's recipe by other means, where that is cheap."""
+
+from __future__ import annotations
+
+import pytest
+from threadpoolctl import threadpool_limits
+
+from mnist_study.members import member_configs, together
+from mnist_study.run import compose_run
+from mnist_study.training import EpochEnded
+from tests.test_experiments import composed
+
+
+@pytest.fixture(scope="module")
+def costs():
+    """Test cost of full-batch softmax at rate 0.5: gradient -> iteration -> nats."""
+    config = composed(
+        "experiment=softmax_full_050",
+        "training.epochs=70",
+        "+members={training.gradient: [report, exact]}",
+    )
+    costs = {"report": {}, "exact": {}}
+    runs = [compose_run(member) for member in member_configs(config)]
+    with threadpool_limits(1):  # cores that others use, too, make a second thread wait
+        for k, event in together(runs):
+            if isinstance(event, EpochEnded):
+                costs[runs[k].settings.gradient][event.step] = event.scores["test"].loss
+    return costs
+
+
+def test_the_reports_cost_turns_where_it_was_seen_to(costs):
+    """0.515 nats at iteration 50, of every fiftieth the least; then it rises."""
+    report = costs["report"]
+    assert report[50] == pytest.approx(0.515, abs=0.004)
+    assert min(report, key=report.get) < 70
+    assert report[70] > min(report.values())
+
+
+def test_the_exact_gradients_cost_still_falls(costs):
+    """Its last value is its smallest, and well below the report's."""
+    exact = costs["exact"]
+    assert min(exact, key=exact.get) == 70
+    assert exact[70] < costs["report"][70] - 0.05

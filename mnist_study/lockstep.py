@@ -79,7 +79,7 @@ def train_together(
                 points.append(Point(step, rates, scores, *columns.snapshot()))
         if eval_every is None:
             points.append(Point(step, rates, [], *columns.snapshot()))
-        scored = {name: score_points(points, columns, split) for name, split in watched.items()}
+        scored = {name: score_points(points, split) for name, split in watched.items()}
         for k, tally in enumerate(tallies):
             means = Means()
             for i, point in enumerate(points):
@@ -99,32 +99,37 @@ class Point:
     step: int
     rates: list[float]
     scores: list[Score]  # of the step's batch, member by member
-    weights: Array  # (pixels, members * classes)
-    biases: Array  # (members * classes,)
+    weights: Array  # (pixels, classes, members)
+    biases: Array  # (classes, members)
 
 
 class Columns:
-    """The members' weights side by side, ten columns each; spare ones at the end are all zero."""
+    """The members' weights side by side; spare columns at the end are all zero.
+
+    Class by class, a column a member: so the logits of all members, turned over, are rows of one
+    (classes, members * images) matrix, and one `CrossEntropy` serves all of them.
+    """
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
         layers = [member.network.layers[0] for member in members]
-        (self.pixels, self.classes), dtype = layers[0].weight.shape, layers[0].weight.dtype
-        self.slices = [slice(k * self.classes, (k + 1) * self.classes) for k in range(len(members))]
-        width = -(-len(members) * self.classes // KERNEL) * KERNEL
-        self.weights: Array = np.zeros((self.pixels, width), dtype)
+        (pixels, classes), dtype = layers[0].weight.shape, layers[0].weight.dtype
+        used, width = classes * len(members), -(-classes * len(members) // KERNEL) * KERNEL
+        self.shape = (classes, len(members))
+        self.weights: Array = np.zeros((pixels, width), dtype)
         self.biases: Array = np.zeros(width, dtype)
-        for own, layer in zip(self.slices, layers, strict=True):
-            self.weights[:, own], self.biases[own] = layer.weight, layer.bias
-        self._grads: Array = np.empty((width, self.pixels), dtype)
+        self._weights = self.weights[:, :used].reshape(pixels, *self.shape)  # views, by member
+        self._biases = self.biases[:used].reshape(self.shape)
+        for k, layer in enumerate(layers):
+            self._weights[:, :, k], self._biases[:, k] = layer.weight, layer.bias
+        self._grads: Array = np.empty((width, pixels), dtype)
         self._bias_grads: Array = np.empty(width, dtype)
-        self._product: Array = np.empty((width, self.pixels), dtype)
+        self._product: Array = np.empty((width, pixels), dtype)
         self._chunks: dict[int, Chunk] = {}
 
     def snapshot(self) -> tuple[Array, Array]:
         """Copies of weights and biases, without the spare columns."""
-        used = self.slices[-1].stop
-        return self.weights[:, :used].copy(), self.biases[:used].copy()
+        return self._weights.copy(), self._biases.copy()
 
     def loss_and_gradient(
         self, images: NDArray[np.uint8], labels: Labels
@@ -133,84 +138,110 @@ class Columns:
 
         The batch goes through in chunks that fit the cache, as in `Network.loss_and_gradient`.
         """
-        losses, corrects = [0.0] * len(self.members), [0] * len(self.members)
+        losses, corrects = np.zeros(len(self.members)), np.zeros(len(self.members), np.intp)
         self._grads.fill(0)
         self._bias_grads.fill(0)
         for start in range(0, len(labels), CHUNK):
             part = labels[start : start + CHUNK]
             chunk = self._chunk(len(part))
-            logits = chunk.logits(images[start : start + CHUNK], self.weights, self.biases)
-            for k, (own, member) in enumerate(zip(self.slices, self.members, strict=True)):
-                loss, correct = chunk.losses[k](logits[:, own], part, member.gradient, len(labels))
-                losses[k] += loss * len(part) / len(labels)
-                corrects[k] += correct
-            np.matmul(chunk.grads, chunk.images, out=self._product)  # (columns, pixels)
+            loss, correct = chunk.scores(
+                images[start : start + CHUNK], part, self.weights, self.biases
+            )
+            losses += loss
+            corrects += correct
+            chunk.to_gradient(len(labels), [member.gradient for member in self.members])
+            np.matmul(chunk.by_column, chunk.images, out=self._product)  # (columns, pixels)
             self._grads += self._product
-            self._bias_grads += chunk.grads.sum(axis=1)
+            self._bias_grads += chunk.by_column.sum(axis=1)
         self._grads *= 1 / GREY_LEVELS
-        for own, member in zip(self.slices, self.members, strict=True):
+        used = math.prod(self.shape)
+        grads = self._grads[:used].reshape(*self.shape, -1)  # (classes, members, pixels)
+        bias_grads = self._bias_grads[:used].reshape(self.shape)
+        for k, member in enumerate(self.members):
             layer = member.network.layers[0]
-            layer.grad_weight[:], layer.grad_bias[:] = self._grads[own].T, self._bias_grads[own]
-        return list(zip(losses, corrects, strict=True))
+            layer.grad_weight[:], layer.grad_bias[:] = grads[:, k].T, bias_grads[:, k]
+        return [
+            (float(loss) / len(labels), int(correct))
+            for loss, correct in zip(losses, corrects, strict=True)
+        ]
 
     def step(self, results: Sequence[tuple[float, int]], step: int) -> list[float]:
         """One update of every member; the rates."""
         rates = []
-        for k, (own, member) in enumerate(zip(self.slices, self.members, strict=True)):
+        for k, member in enumerate(self.members):
             loss, _ = results[k]
             lr = member.optimizer.lr * member.schedule(step)
             if not math.isfinite(loss):
                 raise Diverged(f"loss of member {k} is {loss} at step {step}, rate {lr:.3g}")
             member.optimizer.step(member.network.gradient, lr)
             layer = member.network.layers[0]
-            self.weights[:, own], self.biases[own] = layer.weight, layer.bias
+            self._weights[:, :, k], self._biases[:, k] = layer.weight, layer.bias
             rates.append(lr)
         return rates
 
     def _chunk(self, size: int) -> Chunk:
         if size not in self._chunks:
-            self._chunks[size] = Chunk(size, self.weights, self.slices)
+            self._chunks[size] = Chunk(size, self.weights, self.shape)
         return self._chunks[size]
 
 
 class Chunk:
-    """Buffers for `size` images and all columns."""
+    """Buffers for `size` images and the columns of `shape` (classes, runs), and spare ones."""
 
-    def __init__(self, size: int, weights: Array, slices: Sequence[slice]) -> None:
+    def __init__(self, size: int, weights: Array, shape: tuple[int, int]) -> None:
         (pixels, width), dtype = weights.shape, weights.dtype
+        classes, self.runs = shape
         self.images: Array = np.empty((size, pixels), dtype)
         self._logits: Array = np.empty((size, width), dtype)
-        self.grads: Array = np.zeros((width, size), dtype)  # of the losses, at the logits
-        self.losses = [
-            CrossEntropy(size, own.stop - own.start, dtype, self.grads[own]) for own in slices
-        ]
+        self._labels = np.empty((self.runs, size), np.intp)
+        self._used = classes * self.runs
+        self.by_column: Array = np.zeros((width, size), dtype)  # logits, then their gradient
+        by_class = self.by_column[: self._used].reshape(classes, self.runs * size)
+        self._cross_entropy = CrossEntropy(self.runs * size, classes, dtype, by_class)
 
-    def logits(self, images: NDArray[np.uint8], weights: Array, biases: Array) -> Array:
-        """(size, columns), overwritten by the next call."""
+    def scores(
+        self, images: NDArray[np.uint8], labels: Labels, weights: Array, biases: Array
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Each run's loss, summed over the images, and number of correct ones."""
         np.copyto(self.images, images)  # grey values 0..255
         np.matmul(self.images, weights, out=self._logits)
         self._logits *= 1 / GREY_LEVELS
         self._logits += biases
-        return self._logits
+        np.copyto(self.by_column[: self._used], self._logits.T[: self._used])
+        self._labels[:] = labels
+        losses, hits = self._cross_entropy.per_image(self._labels.reshape(-1))
+        by_run = (self.runs, len(labels))
+        return losses.reshape(by_run).sum(axis=1, dtype=float), hits.reshape(by_run).sum(axis=1)
+
+    def to_gradient(self, images: int, gradients: Sequence[Gradient]) -> None:
+        """`by_column` becomes the gradient at the logits of the mean loss over `images`."""
+        size = len(self.images)
+        report = [
+            slice(k * size, (k + 1) * size)
+            for k, gradient in enumerate(gradients)
+            if gradient == "report"
+        ]
+        self._cross_entropy.to_gradient(images, report)
 
 
-def score_points(points: Sequence[Point], columns: Columns, split: Split) -> list[list[Score]]:
+def score_points(points: Sequence[Point], split: Split) -> list[list[Score]]:
     """The scores of all members at every point, in one product a chunk of images."""
     if not points:
         return []
-    weights = np.concatenate([point.weights for point in points], axis=1)
-    biases = np.concatenate([point.biases for point in points])
-    width = len(points[0].biases)
-    tallies = [[Tally() for _ in columns.slices] for _ in points]
+    pixels, classes, members = points[0].weights.shape
+    runs = len(points) * members
+    weights = np.concatenate([point.weights for point in points], axis=2).reshape(pixels, -1)
+    biases = np.concatenate([point.biases for point in points], axis=1).reshape(-1)
+    losses, corrects = np.zeros(runs), np.zeros(runs, np.intp)
     chunks: dict[int, Chunk] = {}
     for start in range(0, len(split.labels), CHUNK):
         labels = split.labels[start : start + CHUNK]
-        if len(labels) not in chunks:  # one loss serves all: nobody asks for gradients
-            chunks[len(labels)] = Chunk(len(labels), weights, columns.slices[:1])
-        chunk = chunks[len(labels)]
-        logits = chunk.logits(split.images[start : start + CHUNK], weights, biases)
-        for i, row in enumerate(tallies):
-            at_point = logits[:, i * width : (i + 1) * width]
-            for member, tally in zip(columns.slices, row, strict=True):
-                tally.add(*chunk.losses[0](at_point[:, member], labels, None), len(labels))
-    return [[tally.score() for tally in row] for row in tallies]
+        if len(labels) not in chunks:
+            chunks[len(labels)] = Chunk(len(labels), weights, (classes, runs))
+        images = split.images[start : start + CHUNK]
+        loss, correct = chunks[len(labels)].scores(images, labels, weights, biases)
+        losses += loss
+        corrects += correct
+    n = len(split.labels)
+    scores = [Score(float(a) / n, int(b) / n) for a, b in zip(losses, corrects, strict=True)]
+    return [scores[i : i + members] for i in range(0, runs, members)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -53,15 +54,16 @@ class CrossEntropy:
     Source: Bishop, PRML (2006), eqs. 4.108-4.109.
     """
 
-    gradient: Array  # (batch, classes), of the mean; a view, overwritten by each call
+    by_class: Array  # (classes, batch): logits, then what becomes of them; overwritten by each call
+    gradient: Array  # (batch, classes), of the mean; a view of the same
 
     def __init__(
         self, batch: int, classes: int, dtype: DTypeLike, by_class: Array | None = None
     ) -> None:
         """Make the buffers, or work in `by_class` (classes, batch), a part of a larger one."""
-        self._by_class: Array = np.empty((classes, batch), dtype) if by_class is None else by_class
-        self._flat = self._by_class.reshape(-1)
-        self.gradient = self._by_class.T
+        self.by_class = np.empty((classes, batch), dtype) if by_class is None else by_class
+        self._flat = self.by_class.reshape(-1)
+        self.gradient = self.by_class.T
         self._rows = np.arange(batch)
         self._is_largest = np.empty((classes, batch), np.bool_)
         self._is_hit = np.empty(batch, np.bool_)
@@ -86,38 +88,55 @@ class CrossEntropy:
         Returns: the loss, NaN or infinite if a logit is; how many images the largest logit
             classifies correctly (the first of equals counts).
         """
-        z, batch = self._by_class, len(self._rows)
-        np.copyto(z, logits.T)
+        np.copyto(self.by_class, logits.T)
+        losses, hits = self.per_image(labels)
+        loss = float(np.add.reduce(losses)) / len(labels)
+        if gradient is not None:
+            report = [slice(None)] if gradient == "report" else []
+            self.to_gradient(images or len(labels), report)
+        return loss, int(np.count_nonzero(hits))
+
+    def per_image(self, labels: Labels) -> tuple[Array, NDArray[np.bool_]]:
+        """Each image's loss and whether it is correct, both (batch,), of the logits in `by_class`.
+
+        Both are overwritten by the next call; `by_class` becomes exp(logit - largest).
+        """
+        z = self.by_class
         z -= np.maximum.reduce(z, axis=0, out=self._largest)  # (classes, batch), at most 0
-        np.multiply(labels, batch, out=self._at_label, dtype=np.intp)
+        np.multiply(labels, len(self._rows), out=self._at_label, dtype=np.intp)
         self._at_label += self._rows
         # mode "clip" writes straight into `out`; labels are in range
         label_logits = self._flat.take(self._at_label, out=self._picked, mode="clip")  # (batch,)
-        correct = self._correct(logits, labels, label_logits)
+        hits = self._hits(labels, label_logits)
         np.exp(z, out=z)  # in (0, 1]: the largest is exp(0)
         totals = np.add.reduce(z, axis=0, out=self._totals)  # (batch,), in [1, classes]
-        log_totals = np.log(totals, out=self._largest)
-        log_totals -= label_logits
-        loss = float(log_totals.sum()) / batch
+        losses = np.log(totals, out=self._largest)
+        losses -= label_logits
+        return losses, hits
 
-        if gradient is not None:
-            images = images or batch
-            totals *= images
-            z /= totals  # p / images
-            at_label = self._flat.take(self._at_label, out=self._picked, mode="clip")
-            at_label -= 1 / images  # (p_c - 1) / images, of each image's own class c
-            if gradient == "report":
-                z.fill(0)
-            self._flat[self._at_label] = at_label
-        return loss, correct
+    def to_gradient(self, images: int, report: Sequence[slice] = ()) -> None:
+        """Turn what `per_image` left in `by_class` into the gradient of the mean over `images`.
 
-    def _correct(self, logits: Array, labels: Labels, label_logits: Array) -> int:
-        """How many images the largest logit classifies correctly.
+        Args: report: of which images it is the report's own gradient, not the exact one.
+        """
+        z, totals = self.by_class, self._totals
+        totals *= images
+        z /= totals  # p / images
+        at_label = self._flat.take(self._at_label, out=self._picked, mode="clip")
+        at_label -= 1 / images  # (p_c - 1) / images, of each image's own class c
+        for part in report:
+            z[:, part] = 0
+        self._flat[self._at_label] = at_label
+
+    def _hits(self, labels: Labels, label_logits: Array) -> NDArray[np.bool_]:
+        """Which images the largest logit classifies correctly.
 
         An image is a hit if its own logit, less the row's largest, is 0. Only where an image has
         two largest logits does it matter which comes first, and `argmax`, ten times as slow, knows.
         """
-        np.equal(self._by_class, 0, out=self._is_largest)
+        np.equal(self.by_class, 0, out=self._is_largest)
         if np.count_nonzero(self._is_largest) > len(labels):
-            return int(np.count_nonzero(logits.argmax(axis=1) == labels))
-        return int(np.count_nonzero(np.equal(label_logits, 0, out=self._is_hit)))
+            np.equal(self._is_largest.argmax(axis=0), labels, out=self._is_hit)
+        else:
+            np.equal(label_logits, 0, out=self._is_hit)
+        return self._is_hit

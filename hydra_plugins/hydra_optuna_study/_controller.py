@@ -62,8 +62,8 @@ def _search(plan: Plan, app: App, observer: Observer, follows: str | None) -> op
     """Bring one study to its budget, or as far as it goes."""
     # One point composed here: Hydra refuses an unknown key once, and before anything is written.
     overrides = [*plan.space.fixed, *plan.space.probe()]
-    app.hydra_context.config_loader.load_sweep_config(app.config, overrides)
-    study = _create_or_load(plan, follows)
+    composed = app.hydra_context.config_loader.load_sweep_config(app.config, overrides)
+    study = _create_or_load(plan, composed, follows)
     _settle(plan, study)
     ended = False
     try:
@@ -77,12 +77,12 @@ def _search(plan: Plan, app: App, observer: Observer, follows: str | None) -> op
     return study
 
 
-def _create_or_load(plan: Plan, follows: str | None) -> optuna.Study:
+def _create_or_load(plan: Plan, composed: DictConfig, follows: str | None) -> optuna.Study:
     """The study by its name.
 
     Raises: SystemExit(2), with the difference, if what is stored is another search.
     """
-    asked = identity(plan.space, plan.directions, plan.metrics, plan.free)
+    asked = identity(plan.space, plan.directions, plan.metrics, composed, plan.free)
     if plan.place.file:
         plan.place.file.parent.mkdir(parents=True, exist_ok=True)
     with plan.place.lock():

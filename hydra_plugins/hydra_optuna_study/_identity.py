@@ -1,4 +1,4 @@
-"""What makes a study the same study: space, fixed overrides, directions and metric."""
+"""What makes a study the same study: its space, the values it fixes, directions and metric."""
 
 from __future__ import annotations
 
@@ -7,25 +7,54 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from hydra_plugins.hydra_optuna_study._space import Space
 
 
 def identity(
-    space: Space, directions: Sequence[str], metrics: Sequence[str], free: Sequence[str] = ()
+    space: Space,
+    directions: Sequence[str],
+    metrics: Sequence[str],
+    composed: DictConfig,
+    free: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A flat mapping of JSON values that two runs of one study share.
 
-    Args: free: config sections that change no result; overrides of them are not compared.
+    Args:
+        composed: one point of the space: what a trial is made of but its sampled values, whether a
+            file says it or the command line.
+        free: sections and keys that change no result; they are not compared.
     """
-    sections = tuple(f"{name}{end}" for name in free for end in (".", "="))
+    config = {key: value for key, value in _container(composed).items() if key != "hydra"}
+    varied = (*free, *(parameter.name for parameter in space.parameters))
+    fixed = {
+        key: value
+        for key, value in _flat(config).items()
+        if not any(key == name or key.startswith(f"{name}.") for name in varied)
+    }
     return {
         **dict(sorted((p.name, p.describe()) for p in space.parameters)),
-        "fixed overrides": sorted(
-            o for o in space.fixed if not o.lstrip("+~").startswith(sections)
-        ),
+        **dict(sorted(fixed.items())),
         "direction": list(directions),
         "metric": list(metrics),
     }
+
+
+def _container(config: DictConfig) -> dict[str, Any]:
+    """Plain values; interpolations stay as they are written, a time of day would never match."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return dict(plain)
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def digest(facts: dict[str, Any]) -> str:
@@ -38,9 +67,6 @@ def difference(stored: dict[str, Any], asked: dict[str, Any]) -> str:
     keys = [key for key in {**stored, **asked} if stored.get(key) != asked.get(key)]
     key = keys[0]
     was, now = _show(stored, key), _show(asked, key)
-    if key == "fixed overrides":
-        old, new = set(stored.get(key, ())), set(asked.get(key, ()))
-        was, now = ((" ".join(sorted(part)) or "absent") for part in (old - new, new - old))
     more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
     return f"{key} was {was}, is {now}{more}"
 

@@ -151,7 +151,8 @@ def test_too_many_failures_stop_the_study(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "difference"),
     [
-        (["sleep=0.001"], "fixed overrides was absent, is sleep=0.001"),
+        (["sleep=0.001"], "sleep was 0.0, is 0.001"),
+        (["shape=tall"], "shape.height was 1, is 9"),
         (["x=interval(0,1)"], "x was float(low=-2.0, high=2.0), is float(low=0.0, high=1.0)"),
         (["hydra.sweeper.direction=maximize"], "direction was minimize, is maximize"),
         (["hydra.sweeper.metric=cost"], "metric was value, is cost"),

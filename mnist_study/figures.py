@@ -206,7 +206,7 @@ def curve_figure(
 def _dress(axes: Axes, quantity: str, finished: bool) -> None:
     from matplotlib.ticker import LogLocator
 
-    axes.set_title(quantity.capitalize(), loc="left", fontweight="bold")
+    axes.set_title(quantity.capitalize(), loc="left", fontweight="bold", y=1.0)  # no search for it
     axes.set_xlabel("iteration")
     axes.set_ylabel({"loss": "nats per image", "accuracy": "fraction correct"}[quantity])
     values = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()]

@@ -16,9 +16,10 @@ from mnist_study import courier
 from mnist_study.config import ConfigError
 from mnist_study.figures import WEIGHT_LIMIT
 from mnist_study.recorder import metrics_of
+from mnist_study.sending import main
 from mnist_study.spool import Spool
 from mnist_study.store import check_store, how_to_open, store_uri
-from mnist_study.tracking import main, metric_key, open_tracker
+from mnist_study.tracking import metric_key, open_tracker
 from mnist_study.training import EpochEnded, Finished, Measured
 from tests import tracked
 

@@ -6,6 +6,7 @@ and run, so that two images can be compared by eye. Figures are matplotlib's, wi
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,7 +119,7 @@ def weight_sheet(
 
 def _with_legend(sheet: Rgb, words: list[tuple[int, int, str, int]], count: str) -> Rgb:
     """Write centred (x, y, text, size) words, and the colour scale with its numbers at the foot."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     height, width = sheet.shape[:2]
     top, left, bar = height - 42, width // 4, width // 2
@@ -132,11 +133,19 @@ def _with_legend(sheet: Rgb, words: list[tuple[int, int, str, int]], count: str)
     words += [(left // 2, top, "weight", 16), (width - left // 2, top, count, 16)]
     page = Image.new("L", (width, height), 255)
     draw = ImageDraw.Draw(page)
+    fonts = {size: _font(size) for *_, size in words}
     for x, y, text, size in words:
-        draw.text((x, y), text, 51, ImageFont.load_default(size), anchor="mt")
+        draw.text((x, y), text, 51, fonts[size], anchor="mt")
     letters = np.asarray(page, np.uint8) | 15  # in 16 greys
     np.minimum(sheet, letters[..., None], out=sheet)
     return sheet
+
+
+@functools.cache
+def _font(size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
 
 
 @dataclass(slots=True)
@@ -187,7 +196,7 @@ def curve_figure(
 
     figure = Figure(figsize=(7, 4.2), dpi=100)
     axes = figure.subplots()
-    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.12, top=0.9)
+    figure.subplots_adjust(left=0.11, right=0.98, bottom=0.12, top=0.9)
     end = max((curve.steps[-1] for curve in points.values() if curve.steps), default=0)
     for split, (color, dash) in _STYLES.items():
         label = f"{split} {final[split]:.4f}" if split in final else split
@@ -206,15 +215,18 @@ def curve_figure(
 def _dress(axes: Axes, quantity: str, finished: bool) -> None:
     from matplotlib.ticker import LogLocator
 
-    axes.set_title(quantity.capitalize(), loc="left", fontweight="bold", y=1.0)  # no search for it
+    # Words at fixed places: to find room for one, matplotlib lays all ticks out once more.
+    axes.set_title(quantity.capitalize(), loc="left", fontweight="bold", y=1.0)
     axes.set_xlabel("iteration")
+    axes.xaxis.set_label_coords(0.5, -0.08)
     axes.set_ylabel({"loss": "nats per image", "accuracy": "fraction correct"}[quantity])
+    axes.yaxis.set_label_coords(-0.108, 0.5)
     values = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()]
     if quantity == "loss" and values and all((v > 0).all() for v in values):
         axes.set_yscale("log", subs=())
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
-    axes.grid(True, which="both", color="#e6e6e6", linewidth=0.6)
+    axes.grid(True, color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:

@@ -17,7 +17,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,9 +50,14 @@ _TOKEN = "mlflow.mnist_study.token"  # noqa: S105 - a tag, hidden by its prefix,
 _connecting = threading.Lock()
 
 
-def open_tracker(settings: TrackingConfig, record: RunRecord) -> Tracker:
+def open_tracker(
+    settings: TrackingConfig,
+    record: RunRecord,
+    leave: Callable[[Callable[[], None]], None] | None = None,
+) -> Tracker:
     """A tracker for one run, used as a context; its first records are written.
 
+    Args: leave: see `RunTracker`.
     Raises: ConfigError if the store can never be written.
     """
     if settings.backend == "none":
@@ -68,7 +73,7 @@ def open_tracker(settings: TrackingConfig, record: RunRecord) -> Tracker:
         experiment = _experiment_id(uri, settings.experiment) if spool.run_id else None
         return how_to_open(uri, experiment, spool.run_id)
 
-    return RunTracker(recorder, deliver, where)
+    return RunTracker(recorder, deliver, where, leave)
 
 
 @functools.cache
@@ -177,7 +182,6 @@ def _send(
         for name in (name for record in records for name in record["files"]):
             _send_file(client, run_id, folder / name, "images")
             (folder / name).unlink(missing_ok=True)  # many and large; they are in the store now
-        client.set_tag(run_id, "mlflow.loggedImages", True)  # else the UI does not look for them
     for record in records:
         if kind == "artifact":
             _send_file(client, run_id, folder / record["artifact"], None)

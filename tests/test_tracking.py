@@ -442,6 +442,14 @@ def test_other_words_get_the_usage(words, capsys):
     assert capsys.readouterr().err == "usage: python -m mnist_study.tracking send FOLDER [URI]\n"
 
 
+def test_the_send_command_is_a_command(tmp_path):
+    """`python -m mnist_study.tracking send FOLDER` says what it did; here that there is nothing."""
+    words = ["-W", "error", "-m", "mnist_study.tracking", "send", str(tmp_path)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    expected = f"FOLDER must hold the records of a run, {tmp_path} has none\n"
+    assert (done.returncode, done.stderr) == (2, expected)
+
+
 def python(code: str) -> subprocess.Popen[bytes]:
     """Start a Python that finds this package and these tests."""
     paths = {"PYTHONPATH": str(Path(__file__).parents[1])}

@@ -36,11 +36,11 @@ def costs(uri: str, folder: Path, *, epochs: int, repeats: int) -> None:
         "untracked": ["run", *words, "tracking=none"],
         "MLflow": ["bare", uri],
     }
-    _probe(folder, ["run", "tracking=mlflow", f"tracking.uri={uri}", "training.epochs=1"])
+    probe(folder, ["run", "tracking=mlflow", f"tracking.uri={uri}", "training.epochs=1"])
     probes: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     for _ in range(repeats):
         for kind, asked in kinds.items():
-            probes[kind].append(_probe(folder, asked))
+            probes[kind].append(probe(folder, asked))
     seen = {
         kind: {key: median(probe[key] for probe in many) for key in many[0]}
         for kind, many in probes.items()
@@ -55,8 +55,12 @@ def costs(uri: str, folder: Path, *, epochs: int, repeats: int) -> None:
         print(f"  tracking, {key:8} {cost:5.2f} s, {share:5.1%} (under {SHARE:.0%})")
 
 
-def _probe(folder: Path, words: list[str]) -> dict[str, float]:
-    """Wall and CPU seconds of one fresh process, and those outside its training."""
+def probe(folder: Path, words: list[str]) -> dict[str, float]:
+    """Wall and CPU seconds of one fresh process, and the CPU seconds outside its training.
+
+    Args: words: `run` and overrides, of a search too if it stays in one process; or `bare` and a
+        store's address.
+    """
     command = [sys.executable, "-m", "tests.benchmarks.tracking", *words]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     began, before = time.perf_counter(), _cpu(resource.RUSAGE_CHILDREN)
@@ -89,9 +93,10 @@ def _bare(uri: str) -> None:
 
 
 def _run(*overrides: str) -> None:
-    """A run as the command does it, its training's CPU time counted."""
+    """A run as the command does it; CPU time of its training without the last scores is counted."""
     from mnist_study import run
     from mnist_study.__main__ import main
+    from mnist_study.training import Finished
 
     events_of, spent = run.Run.events, [0.0]
 
@@ -100,9 +105,10 @@ def _run(*overrides: str) -> None:
         while True:
             began = time.thread_time()
             event = next(stream, None)
-            spent[0] += time.thread_time() - began
             if event is None:
                 return
+            if not isinstance(event, Finished):
+                spent[0] += time.thread_time() - began
             yield event
 
     run.Run.events = events
@@ -113,7 +119,7 @@ def _run(*overrides: str) -> None:
 
 def _epochs(folder: Path) -> int:
     """How many epochs take about SECONDS here."""
-    few = [_probe(folder, ["run", "tracking=none", "training.threads=1", f"training.epochs={n}"])
+    few = [probe(folder, ["run", "tracking=none", "training.threads=1", f"training.epochs={n}"])
            for n in (1, 6)]  # fmt: skip
     an_epoch = (few[1]["wall"] - few[0]["wall"]) / 5
     return max(1, round(SECONDS / an_epoch))

@@ -14,7 +14,6 @@ from tests.test_tracking import python
 def _as_before():
     yield
     gc.enable()
-    gc.unfreeze()
 
 
 def test_nothing_is_collected_within_and_all_again_after():

@@ -46,10 +46,14 @@ class Courier(threading.Thread):
                 self._wake.clear()
         self._spool.close()
 
-    def finish(self) -> bool:
-        """Deliver the rest; False if it could not be, after a bounded time."""
+    def end(self) -> None:
+        """Nothing more is written: deliver the rest, now."""
         self._over.set()
         self._wake.set()
+
+    def finish(self) -> bool:
+        """Wait until the rest is delivered; False if it could not be, after a bounded time."""
+        self.end()
         progress, left = time.monotonic(), len(self._spool.waiting)
         while self.is_alive():
             self.join(0.05)

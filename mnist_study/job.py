@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
 from hydra_plugins.hydra_optuna_study._process import cores
-from hydra_plugins.hydra_optuna_study._trial import current_trial
+from hydra_plugins.hydra_optuna_study._trial import current_trial, leave_behind
 from mnist_study.config import ConfigError, TrackingConfig, section
 from mnist_study.console import shown, table
 from mnist_study.members import feed, member_configs, scaled, together
@@ -59,7 +59,8 @@ def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
     tracking = where_the_study_is(section(config, TrackingConfig), trial)
     run = compose_run(config)
     with _blas_threads(run, trial):
-        tracker = open_tracker(tracking, _record(config, run, trial))
+        leave = leave_behind if trial else None
+        tracker = open_tracker(tracking, _record(config, run, trial), leave)
         with tracker:
             events = tracker.follow(run.events())
             events = reported(events, trial) if trial else shown(events, run.settings.epochs)
@@ -81,6 +82,7 @@ def _train_members(config: DictConfig, trial: optuna.Trial | None) -> dict[str, 
             open_tracker(
                 where_the_study_is(section(member, TrackingConfig), trial),
                 _record(member, run, trial, f"member_{k}"),
+                leave_behind if trial else None,
             )
             for k, (member, run) in enumerate(zip(configs, runs, strict=True))
         ]

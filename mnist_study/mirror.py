@@ -119,6 +119,7 @@ class Mirror:
         files: Mapping[str, Figure],
         status: Status,
     ) -> list[str]:
+        from mnist_study.sending import deliver_left
         from mnist_study.study_runs import (
             TRIAL,
             adopt,
@@ -128,7 +129,6 @@ class Mirror:
             set_run_status,
             stand_in,
         )
-        from mnist_study.tracking import deliver_left
 
         self._open(study, without_passwords(self.uri), closing=True)
         run_id = self.runs[study.study_name]

@@ -89,6 +89,7 @@ def header(record: RunRecord, settings: TrackingConfig, uri: str, token: str) ->
             "weights.scale": f"red +, blue -, white 0; depth sqrt(|w|), full at {WEIGHT_LIMIT:g}",
             "mlflow.note.content": description(record, {}),
             "mlflow.source.name": "mnist_study",
+            "mlflow.loggedImages": "True",  # else the UI does not look for them
         }
     )
     return {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import uuid
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +14,9 @@ import numpy as np
 
 from mnist_study.config import TrackingConfig
 from mnist_study.figures import (
+    PALETTE,
     Curve,
-    Rgb,
+    Places,
     curve_figure,
     weight_images,
     weight_sheet,
@@ -168,18 +171,30 @@ class Recorder:
         self._append("image", key, files=list(names.values()))
 
 
-def _encoded(image: Rgb) -> dict[str, bytes]:
-    """The image as .png and .webp, both without loss."""
+def _encoded(image: Places) -> dict[str, bytes]:
+    """The image as .png and .webp, both without loss; options as measured, for speed."""
     import imageio.v3 as iio
 
-    fast: dict[str, dict[str, Any]] = {
-        ".png": {"compress_level": 1},
-        ".webp": {"lossless": True, "quality": 0, "method": 0},
-    }
-    return {
-        extension: iio.imwrite("<bytes>", image, extension=extension, **options)
-        for extension, options in fast.items()
-    }
+    fast: dict[str, Any] = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+    grey = iio.imwrite("<bytes>", image, extension=".png", **fast)
+    fast = {"lossless": True, "quality": 10, "method": 0}
+    webp = iio.imwrite("<bytes>", PALETTE[image], extension=".webp", **fast)
+    return {".png": _with_palette(grey), ".webp": webp}
+
+
+def _with_palette(png: bytes) -> bytes:
+    """A grey PNG, its grey values now places in `PALETTE`: a third of the work and size of RGB.
+
+    Source: PNG specification, 11.2: of IHDR's 13 bytes the tenth is the colour type, 3 for a
+    palette, which follows as PLTE.
+    """
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    head = chunk(b"IHDR", png[16:25] + b"\x03" + png[26:29])  # behind 8 bytes of signature
+    return png[:8] + head + chunk(b"PLTE", PALETTE.tobytes()) + png[33:]
 
 
 def _packed_curves(curves: Mapping[str, Curve]) -> bytes:

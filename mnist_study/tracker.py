@@ -68,10 +68,17 @@ class RunTracker:
     """Records a run in its folder and has the records delivered."""
 
     def __init__(
-        self, recorder: Recorder, deliver: Callable[[Spool], None], where: Callable[[Spool], str]
+        self,
+        recorder: Recorder,
+        deliver: Callable[[Spool], None],
+        where: Callable[[Spool], str],
+        leave: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
-        """`deliver` sends what waits in the run's spool; `where` says how to look at the run."""
-        self._recorder, self._where = recorder, where
+        """`deliver` sends what waits in the run's spool; `where` says how to look at the run.
+
+        `leave`: takes over to wait for the last records, so that the end of the run need not.
+        """
+        self._recorder, self._where, self._leave = recorder, where, leave
         self._courier = Courier(recorder.spool, deliver)
         self._ended = self._warned = False
 
@@ -110,6 +117,13 @@ class RunTracker:
         self._ended = True
         self._safely(self._recorder.picture)
         self._safely(lambda: self._recorder.end(status, ending_tags(status, reason, state)))
+        self._courier.end()
+        if self._leave and status != "FAILED":  # a failed trial must have its run when it is told
+            self._leave(self._arrive)
+        else:
+            self._arrive()
+
+    def _arrive(self) -> None:
         if not self._courier.finish():
             folder, why = self._recorder.spool.folder.parent, self._courier.trouble or "no answer"
             _log.warning(

@@ -17,16 +17,17 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_study.config import ConfigError, TrackingConfig
 from mnist_study.figures import preload
+from mnist_study.garbage import uncollected
 from mnist_study.record import RunRecord
 from mnist_study.recorder import Recorder
-from mnist_study.spool import RECORDS, Record, Spool, spools
+from mnist_study.spool import Record, Spool
 from mnist_study.store import check_store, database_path, first_use, how_to_open, store_uri
 from mnist_study.tracker import NoTracker, RunTracker, Tracker
 
@@ -42,16 +43,21 @@ _ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what a store refuses, the courier says and tries again
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _TOKEN = "mlflow.mnist_study.token"  # noqa: S105 - a tag, hidden by its prefix, no secret
 _connecting = threading.Lock()
 
 
-def open_tracker(settings: TrackingConfig, record: RunRecord) -> Tracker:
+def open_tracker(
+    settings: TrackingConfig,
+    record: RunRecord,
+    leave: Callable[[Callable[[], None]], None] | None = None,
+) -> Tracker:
     """A tracker for one run, used as a context; its first records are written.
 
+    Args: leave: see `RunTracker`.
     Raises: ConfigError if the store can never be written.
     """
     if settings.backend == "none":
@@ -67,13 +73,13 @@ def open_tracker(settings: TrackingConfig, record: RunRecord) -> Tracker:
         experiment = _experiment_id(uri, settings.experiment) if spool.run_id else None
         return how_to_open(uri, experiment, spool.run_id)
 
-    return RunTracker(recorder, deliver, where)
+    return RunTracker(recorder, deliver, where, leave)
 
 
 @functools.cache
 def _client(uri: str) -> MlflowClient:
     """MLflow's client for a store, which exists from now on. Takes seconds the first time."""
-    with _connecting:
+    with _connecting, uncollected():
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
@@ -150,41 +156,6 @@ def deliver(spool: Spool, uri: str | None = None) -> None:
         spool.mark(run_id, arrived=len(records))
 
 
-def deliver_left(folder: Path, uri: str) -> list[str]:
-    """Send what a store that was away, or a kill, has left in and below `folder`.
-
-    A run whose process died without a word becomes KILLED; one that is still going is left alone.
-    Returns: what could not be sent, and why.
-    """
-    troubles = []
-    for found in spools(folder):
-        try:
-            _send_left(found, uri)
-        except BlockingIOError:
-            continue  # its own process sends it
-        except Exception as error:  # noqa: BLE001 - whatever the store says, the others are tried
-            troubles.append(f"{found.parent}: {error}".splitlines()[0])
-    return troubles
-
-
-def _send_left(folder: Path, uri: str | None) -> tuple[int, str | None]:
-    """Send the records of one run; how many, and the run's id. Raises: as Spool and deliver."""
-    spool = Spool(folder)
-    try:
-        if spool.empty:
-            return 0, None
-        if not spool.complete:
-            ended = round((folder / RECORDS).stat().st_mtime * 1000)
-            spool.append({"tags": {"state": "killed", "reason": "its process died"}, "time": ended})
-            spool.append({"end": "KILLED", "time": ended})
-        waiting = len(spool.waiting)
-        if waiting or not spool.run_id:
-            deliver(spool, uri)
-        return waiting, spool.run_id
-    finally:
-        spool.close()
-
-
 def _create_run(uri: str, header: Record, again: bool) -> str:
     """Create the run that `header` describes, unless an earlier try has done so unnoticed."""
     client, experiment = _client(uri), _experiment_id(uri, header["experiment"])
@@ -211,7 +182,6 @@ def _send(
         for name in (name for record in records for name in record["files"]):
             _send_file(client, run_id, folder / name, "images")
             (folder / name).unlink(missing_ok=True)  # many and large; they are in the store now
-        client.set_tag(run_id, "mlflow.loggedImages", True)  # else the UI does not look for them
     for record in records:
         if kind == "artifact":
             _send_file(client, run_id, folder / record["artifact"], None)
@@ -285,32 +255,7 @@ def _dataset(facts: Mapping[str, Any]) -> Any:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
-def main(words: Sequence[str]) -> int:
-    """`send FOLDER [URI]`: send the records in and below a folder; the exit code."""
-    if len(words) not in (2, 3) or words[0] != "send":
-        print("usage: python -m mnist_study.tracking send FOLDER [URI]", file=sys.stderr)
-        return 2
-    found = spools(Path(words[1]))
-    if not found:
-        print(f"FOLDER must hold the records of a run, {words[1]} has none", file=sys.stderr)
-        return 2
-    uri = store_uri(words[2]) if len(words) == 3 else None
-    return max(_send_spool(folder, uri) for folder in found)
-
-
-def _send_spool(folder: Path, uri: str | None) -> int:
-    """Send one run and say so; a run whose process has died without a word becomes KILLED."""
-    try:
-        sent, run_id = _send_left(folder, uri)
-    except BlockingIOError:
-        print(f"{folder.parent}: still running, its own process sends it", file=sys.stderr)
-        return 1
-    except Exception as error:  # noqa: BLE001 - the other runs may be for another store
-        print(f"{folder.parent}: {error}".splitlines()[0], file=sys.stderr)
-        return 1
-    print(f"{folder.parent}: {sent} records sent, run {run_id}")
-    return 0
-
-
 if __name__ == "__main__":
+    from mnist_study.sending import main
+
     sys.exit(main(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import numpy as np
@@ -26,3 +27,10 @@ def _strict_numerics():
     """A division by zero, an overflow or a NaN in the arithmetic is an error, never a warning."""
     with np.errstate(all="raise", under="ignore"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_frozen():
+    """Hypothesis asks who refers to a random generator, and does not see frozen objects."""
+    yield
+    gc.unfreeze()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from mnist_study import courier
 from mnist_study.config import ConfigError
 from mnist_study.figures import WEIGHT_LIMIT
 from mnist_study.recorder import metrics_of
+from mnist_study.sending import main
 from mnist_study.spool import Spool
 from mnist_study.store import check_store, how_to_open, store_uri
-from mnist_study.tracking import main, metric_key, open_tracker
+from mnist_study.tracking import metric_key, open_tracker
 from mnist_study.training import EpochEnded, Finished, Measured
 from tests import tracked
 
@@ -199,6 +201,31 @@ def test_a_job_may_end_the_run_itself(uri, tmp_path):
         tracker.end("KILLED", "enough")
     run = MlflowClient(uri).get_run(tracker.run_id)
     assert (run.info.status, run.data.tags["reason"]) == ("KILLED", "enough")
+
+
+def test_a_run_may_end_before_its_last_records_have_arrived(uri, tmp_path, monkeypatch):
+    """Whoever takes over to wait has the run whole afterwards; on disk it is whole at once."""
+    slow, left = threading.Event(), []
+    monkeypatch.setattr("mnist_study.tracking._metrics", lambda _: slow.wait(30) and [])
+    with open_tracker(tracked.settings(uri), tracked.record(tmp_path), left.append) as tracker:
+        list(tracker.follow(tracked.events()))
+    assert tracker._recorder.spool.complete
+    assert tracker._recorder.spool.waiting
+    slow.set()
+    (wait,) = left
+    wait()
+    assert not tracker._recorder.spool.waiting
+    assert MlflowClient(uri).get_run(tracker.run_id).info.status == "FINISHED"
+
+
+def test_a_failed_run_has_arrived_when_it_ends(uri, tmp_path):
+    """A study gives a failed trial without a run another one, so it must have its own by then."""
+    left = []
+    tracker = open_tracker(tracked.settings(uri), tracked.record(tmp_path), left.append)
+    with pytest.raises(OverflowError), tracker:
+        raise OverflowError
+    assert left == []
+    assert MlflowClient(uri).get_run(tracker.run_id).info.status == "FAILED"
 
 
 def test_infinite_and_undefined_numbers_are_left_out(uri, tmp_path):
@@ -413,6 +440,14 @@ def test_other_words_get_the_usage(words, capsys):
     """A wrong command costs one line and exit code 2."""
     assert main(words) == 2
     assert capsys.readouterr().err == "usage: python -m mnist_study.tracking send FOLDER [URI]\n"
+
+
+def test_the_send_command_is_a_command(tmp_path):
+    """`python -m mnist_study.tracking send FOLDER` says what it did; here that there is nothing."""
+    words = ["-W", "error", "-m", "mnist_study.tracking", "send", str(tmp_path)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    expected = f"FOLDER must hold the records of a run, {tmp_path} has none\n"
+    assert (done.returncode, done.stderr) == (2, expected)
 
 
 def python(code: str) -> subprocess.Popen[bytes]:

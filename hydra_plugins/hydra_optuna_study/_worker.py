@@ -23,7 +23,7 @@ from hydra_plugins.hydra_optuna_study._ledger import queue_retry, tally
 from hydra_plugins.hydra_optuna_study._outcome import TrialFailed, explain, objective_values
 from hydra_plugins.hydra_optuna_study._plan import Plan
 from hydra_plugins.hydra_optuna_study._process import cores, process_of, this_host
-from hydra_plugins.hydra_optuna_study._trial import running
+from hydra_plugins.hydra_optuna_study._trial import nothing_left_behind, running
 
 
 @dataclass
@@ -45,16 +45,21 @@ class Worker:
         self.composer = Composer(loader, self.config, self.plan.space.fixed)
         with _interrupt.polite_interrupt():
             study = WorkerStudy(self.plan, self.plan.place.open(self.requeue), self.seed, number)
-            while True:
-                try:
-                    study.optimize(self.objective, catch=(Exception,))
-                except (NothingLeft, _interrupt.Stopped):
-                    if study.is_orphan():
-                        os._exit(0)  # a pool's process without a parent waits for ever otherwise
-                    return
-                except UpdateFinishedTrialError:
-                    continue  # taken for dead meanwhile, and replaced: go on with the next
-                return  # the sampler says that it has tried everything
+            with nothing_left_behind():
+                self.work(study)
+            if study.is_orphan():
+                os._exit(0)  # a pool's process without a parent waits for ever otherwise
+
+    def work(self, study: optuna.Study) -> None:
+        """One trial after another."""
+        while True:
+            try:
+                study.optimize(self.objective, catch=(Exception,))
+            except (NothingLeft, _interrupt.Stopped):
+                return
+            except UpdateFinishedTrialError:
+                continue  # taken for dead meanwhile, and replaced: go on with the next
+            return  # the sampler says that it has tried everything
 
     def requeue(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """A trial that the heartbeat gave up is tried again."""

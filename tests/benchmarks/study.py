@@ -22,6 +22,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from tests.benchmarks.tracking import probe
 from tests.plugin.sweeping import load
 
 ALONE = ["training.threads=1", "study.champion_seeds=0", "tracking=none", "pruner=none"]
@@ -57,13 +58,20 @@ def workers(folder: Path, *, short: bool) -> None:
 
 
 def overhead(folder: Path, *, short: bool) -> None:
-    """Seconds from one trial's begin to the next one's, without training, in a warm worker."""
+    """Seconds from one trial's begin to the next one's, without training, in a warm worker.
+
+    Also their CPU seconds, on any thread, which others on the machine change less.
+    """
     n = 6 if short else 24
     words = ["engine=local", "hydra.sweeper.metric=time/train_seconds", "model.width=100"]
-    words += ["hydra.sweeper.direction=minimize", f"hydra.sweeper.n_trials={n}"]
-    words += ["training.epochs=2", "training.batch_size=200"]
+    words += ["hydra.sweeper.direction=minimize", "training.epochs=2", "training.batch_size=200"]
     for tracking, most in (("none", 0.15), ("mlflow", 0.35)):
-        search(folder, tracking, *ALONE, *words, f"tracking={tracking}")
+        cpu = {}
+        for count, name in ((2, f"{tracking}-few"), (n, tracking)):
+            budget = [f"hydra.sweeper.n_trials={count}", f"hydra.sweeper.study_name={name}"]
+            whole = ["run", "+sweep=optuna", *ALONE, *words, f"tracking={tracking}", *budget]
+            cpu[count] = probe(folder, whole)["outside"]
+        a_trial = (cpu[n] - cpu[2]) / (n - 2)
         trials = trials_of(folder, tracking)
         gaps = [
             (after.datetime_start - trial.datetime_start).total_seconds() - trial.value
@@ -72,7 +80,7 @@ def overhead(folder: Path, *, short: bool) -> None:
         print(
             f"a trial beyond its training, tracking={tracking}: "
             f"median {statistics.median(gaps):.2f} s, at most {max(gaps):.2f} s of {len(gaps)} "
-            f"(median under {most})"
+            f"(median under {most}); {a_trial:.2f} s of CPU"
         )
 
 

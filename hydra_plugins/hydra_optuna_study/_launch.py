@@ -13,6 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.hydra_optuna_study._orphan import end_with
 from hydra_plugins.hydra_optuna_study._plan import Plan
 from hydra_plugins.hydra_optuna_study._worker import Worker
 
@@ -37,6 +38,8 @@ class App:
             task_function=Worker(plan, seed, config, self.hydra_context, self.task_function),
             config=config,
         )
+        if isinstance(pool := getattr(launcher, "joblib", None), dict):  # what joblib.Parallel gets
+            pool |= {"initializer": end_with, "initargs": (plan.controller.pid,)}
         jobs = [[*plan.space.fixed, *_worker_overrides(first + k)] for k in range(workers)]
         try:
             for job in launcher.launch(jobs, initial_job_idx=first):

@@ -20,6 +20,7 @@ from hydra_plugins.hydra_optuna_study import _interrupt
 from hydra_plugins.hydra_optuna_study._claims import NothingLeft, WorkerStudy
 from hydra_plugins.hydra_optuna_study._compose import Composer
 from hydra_plugins.hydra_optuna_study._ledger import queue_retry, tally
+from hydra_plugins.hydra_optuna_study._orphan import at_work
 from hydra_plugins.hydra_optuna_study._outcome import TrialFailed, explain, objective_values
 from hydra_plugins.hydra_optuna_study._plan import Plan
 from hydra_plugins.hydra_optuna_study._process import cores, process_of, this_host
@@ -43,14 +44,14 @@ class Worker:
         number = int(HydraConfig.get().job.num)
         loader = self.hydra_context.config_loader
         self.composer = Composer(loader, self.config, self.plan.space.fixed)
-        with _interrupt.polite_interrupt():
+        with at_work(), _interrupt.polite_interrupt():
             study = WorkerStudy(self.plan, self.plan.place.open(self.requeue), self.seed, number)
             while True:
                 try:
                     study.optimize(self.objective, catch=(Exception,))
                 except (NothingLeft, _interrupt.Stopped):
                     if study.is_orphan():
-                        os._exit(0)  # a pool's process without a parent waits for ever otherwise
+                        os._exit(0)  # there is nobody to answer to
                     return
                 except UpdateFinishedTrialError:
                     continue  # taken for dead meanwhile, and replaced: go on with the next

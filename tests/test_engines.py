@@ -96,9 +96,10 @@ def running(folder):
         return []
 
 
-def test_slurm_is_composed_and_its_absence_told(tmp_path):
+def test_slurm_is_composed_and_its_absence_told(tmp_path, monkeypatch):
     """One array of workers; without Slurm one sentence says so, and the exit code is 1."""
     needs_package("submitit", "slurm")
+    monkeypatch.setenv("PATH", str(tmp_path))  # where there is no srun
     words = ["+sweep=optuna", "engine=slurm"]
     composed = mnist_study(*words, "--cfg", "hydra", "-p", "hydra.launcher", folder=tmp_path)
     assert "SlurmLauncher" in composed.stdout

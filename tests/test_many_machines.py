@@ -80,7 +80,7 @@ def test_studies_of_one_name_keep_apart(server: Server, tmp_path):
 def test_a_study_outlives_its_mlflow_server(server: Server, tmp_path):
     """The server is down for the whole search; the same command later sends and sums up all."""
     words = ["engine=local", "hydra.sweeper.n_trials=2", f"tracking.uri={server.uri}"]
-    words.append("tracking.experiment=outlived")
+    words += ["tracking.experiment=outlived", "pruner=none"]
     server.kill()
     try:
         done = search(*words, folder=tmp_path)

@@ -29,15 +29,15 @@ def search(*words: str, folder: Path, code: int = 0, sweep: str = "optuna"):
     return done
 
 
-def start(*words: str, folder: Path) -> subprocess.Popen[bytes]:
-    """Begin a small search; what it says goes to `said.txt`."""
+def start(*words: str, folder: Path, said: Path | None = None) -> subprocess.Popen[bytes]:
+    """Begin a small search; what it says goes to `said.txt`, or to another file."""
     folder.mkdir(exist_ok=True)
-    with (folder / "said.txt").open("ab") as said:
+    with (said or folder / "said.txt").open("ab") as said_file:
         return subprocess.Popen(
             [sys.executable, "-m", "mnist_study", "+sweep=optuna", *SMALL, *words],
             cwd=folder,
             env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=said,
+            stdout=said_file,
             stderr=subprocess.STDOUT,
         )
 

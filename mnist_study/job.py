@@ -65,6 +65,8 @@ def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
             events = tracker.follow(run.events())
             events = reported(events, trial) if trial else shown(events, run.settings.epochs)
             finished = _last(events)
+    if trial and tracker.lost:
+        raise tracker.lost  # the study stops, and tries this trial again when there is space
     if trial is None:
         print(table(finished))
         print(tracker.hint())

@@ -46,6 +46,7 @@ class Spool:
             lines.pop()
         self._records: list[Record] = [json.loads(line) for line in lines]
         self._unwritten: list[bytes] = []  # what a full disk has not taken yet
+        self._refusal: OSError | None = None  # what it last said
         state = self._read_state()
         self.run_id: str | None = state.get("run_id")  # where the records go, once that is known
         self.attempted = bool(state)  # an earlier attempt may have created the run unnoticed
@@ -83,6 +84,11 @@ class Spool:
         """The records after the header that have not arrived yet, oldest first."""
         return self._records[1 + self._sent :]
 
+    @property
+    def lost(self) -> OSError | None:
+        """What a full disk said of records that have arrived nowhere else either."""
+        return self._refusal if self._unwritten and self.waiting else None
+
     def append(self, record: Record) -> None:
         """Write a record down; one that a full disk refuses is kept and tried again."""
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
@@ -91,8 +97,8 @@ class Spool:
         data, end = b"".join(self._unwritten), self._file.seek(0, os.SEEK_END)
         try:
             written = self._file.write(data) == len(data)
-        except OSError:
-            written = False
+        except OSError as error:
+            written, self._refusal = False, error
         if written:
             self._unwritten.clear()
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Protocol, Self
@@ -23,6 +24,10 @@ class Tracker(Protocol):
     def run_id(self) -> str | None:
         """The run's id in the store, once that is known."""
 
+    @property
+    def lost(self) -> OSError | None:
+        """What a full disk said, if it cost an ended run some of its records."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -43,6 +48,7 @@ class NoTracker:
     """`tracking=none`: nothing is kept and nothing imported."""
 
     run_id: str | None = None
+    lost: OSError | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -81,11 +87,17 @@ class RunTracker:
         self._recorder, self._where, self._leave = recorder, where, leave
         self._courier = Courier(recorder.spool, deliver)
         self._ended = self._warned = False
+        self._refusal: OSError | None = None  # of a full disk, to take a file
 
     @property
     def run_id(self) -> str | None:
         """The run's id in the store, once that is known."""
         return self._recorder.spool.run_id
+
+    @property
+    def lost(self) -> OSError | None:
+        """What a full disk said, if it cost an ended run some of its records."""
+        return self._refusal or self._recorder.spool.lost
 
     def __enter__(self) -> Self:
         self._courier.start()
@@ -140,6 +152,8 @@ class RunTracker:
             if not self._warned:
                 _log.warning("tracking lacks something of this run: %s", error)
             self._warned = True
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self._refusal = error
 
 
 def ending_tags(

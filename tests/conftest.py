@@ -19,7 +19,8 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
-pytest_plugins = ["tests.mlflow_server", "tests.postgres_server"]  # fixtures that need a server
+# fixtures that need a server
+pytest_plugins = ["tests.mlflow_server", "tests.postgres_server", "tests.slurm_cluster"]
 
 
 @pytest.fixture(autouse=True)

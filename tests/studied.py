@@ -29,15 +29,15 @@ def search(*words: str, folder: Path, code: int = 0, sweep: str = "optuna"):
     return done
 
 
-def start(*words: str, folder: Path) -> subprocess.Popen[bytes]:
-    """Begin a small search; what it says goes to `said.txt`."""
+def start(*words: str, folder: Path, said: Path | None = None) -> subprocess.Popen[bytes]:
+    """Begin a small search; what it says goes to `said.txt`, or to another file."""
     folder.mkdir(exist_ok=True)
-    with (folder / "said.txt").open("ab") as said:
+    with (said or folder / "said.txt").open("ab") as said_file:
         return subprocess.Popen(
             [sys.executable, "-m", "mnist_study", "+sweep=optuna", *SMALL, *words],
             cwd=folder,
             env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=said,
+            stdout=said_file,
             stderr=subprocess.STDOUT,
         )
 
@@ -83,3 +83,25 @@ def agree(trials: list[optuna.trial.FrozenTrial], database: Path) -> None:
 def trials_in(folder: Path, name: str = "optuna") -> list[optuna.trial.FrozenTrial]:
     """The trials of a journal, as Optuna alone reads them."""
     return load(folder, name).trials
+
+
+def trials_at(url: str, name: str) -> list[optuna.trial.FrozenTrial]:
+    """The trials of a study on a database server, none if it has no such study yet."""
+    storage = optuna.storages.RDBStorage(url)
+    try:
+        return optuna.load_study(study_name=name, storage=storage).trials
+    except KeyError:
+        return []
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def runs_at(uri: str, experiment: str):
+    """The runs on an MLflow server: those of studies, and those of trials."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    parents = [run for run in runs if run.data.tags.get("kind") == "study"]
+    return parents, [run for run in runs if run not in parents]

@@ -37,11 +37,11 @@ def test_an_engine_runs_a_study_and_another_goes_on_with_it(engine, tmp_path):
     """Its trials are in MLflow and in folders of their own; the engine is not part of the study."""
     if engine in EXTRAS:
         needs_package(*EXTRAS[engine])
-    words = ["hydra.sweeper.workers=2", f"engine={engine}"]
+    words = ["hydra.sweeper.workers=2", f"engine={engine}", "pruner=none"]
     done = search(*words, "hydra.sweeper.n_trials=3", folder=tmp_path)
     assert "optuna: 3/3 trials" in done.stdout
     assert done.stderr == ""
-    search("engine=local", "hydra.sweeper.n_trials=4", folder=tmp_path)
+    search("engine=local", "pruner=none", "hydra.sweeper.n_trials=4", folder=tmp_path)
     trials = trials_in(tmp_path)
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 4
     agree(trials, tmp_path / "mlflow.db")
@@ -96,9 +96,10 @@ def running(folder):
         return []
 
 
-def test_slurm_is_composed_and_its_absence_told(tmp_path):
+def test_slurm_is_composed_and_its_absence_told(tmp_path, monkeypatch):
     """One array of workers; without Slurm one sentence says so, and the exit code is 1."""
     needs_package("submitit", "slurm")
+    monkeypatch.setenv("PATH", str(tmp_path))  # where there is no srun
     words = ["+sweep=optuna", "engine=slurm"]
     composed = mnist_study(*words, "--cfg", "hydra", "-p", "hydra.launcher", folder=tmp_path)
     assert "SlurmLauncher" in composed.stdout

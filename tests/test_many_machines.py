@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from mnist_study.mirror import STUDY_ID, Mirror
 from tests import tracked
-from tests.studied import STATUS, search, start
+from tests.studied import STATUS, runs_at, search, start, trials_at
 
 if TYPE_CHECKING:
     from tests.mlflow_server import Server
@@ -30,21 +30,6 @@ def shared(postgres, server: Server, name: str) -> list[str]:
     ]
 
 
-def trials_at(postgres, name) -> list[optuna.trial.FrozenTrial]:
-    storage = optuna.storages.RDBStorage(postgres.url)
-    trials = optuna.load_study(study_name=name, storage=storage).trials
-    storage.remove_session()
-    storage.engine.dispose()
-    return trials
-
-
-def runs_at(server: Server, experiment: str):
-    client = MlflowClient(server.uri)
-    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
-    parents = [run for run in runs if run.data.tags.get("kind") == "study"]
-    return parents, [run for run in runs if run not in parents]
-
-
 def test_two_folders_join_one_tracked_study(postgres, server: Server, tmp_path):
     """Started at the same moment: an exact total, both at work, one parent, every trial below."""
     words = [*shared(postgres, server, "joined"), "hydra.sweeper.n_trials=8", "training.epochs=3"]
@@ -52,11 +37,11 @@ def test_two_folders_join_one_tracked_study(postgres, server: Server, tmp_path):
     both = [start(*words, folder=folder) for folder in folders]
     for folder, controller in zip(folders, both, strict=True):
         assert controller.wait(timeout=120) == 0, (folder / "said.txt").read_text()
-    trials = trials_at(postgres, "joined")
+    trials = trials_at(postgres.url, "joined")
     assert len(trials) == 8
     assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
     assert len({t.user_attrs["worker"]["pid"] for t in trials}) == 2
-    parents, children = runs_at(server, "joined")
+    parents, children = runs_at(server.uri, "joined")
     assert [run.info.status for run in parents] == ["FINISHED"]
     parent = parents[0].info.run_id
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent}
@@ -76,7 +61,7 @@ def test_a_study_has_one_store(postgres, server: Server, tmp_path):
     assert (
         f"tracking.uri must be where study stored is tracked already, {server.uri}" in done.stderr
     )
-    assert len(trials_at(postgres, "stored")) == 1
+    assert len(trials_at(postgres.url, "stored")) == 1
 
 
 def test_studies_of_one_name_keep_apart(server: Server, tmp_path):
@@ -85,7 +70,7 @@ def test_studies_of_one_name_keep_apart(server: Server, tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         search(*words, "tracking.experiment=namesakes", folder=tmp_path / folder)
-    parents, children = runs_at(server, "namesakes")
+    parents, children = runs_at(server.uri, "namesakes")
     assert len(parents) == 2
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {
         run.info.run_id for run in parents
@@ -95,7 +80,7 @@ def test_studies_of_one_name_keep_apart(server: Server, tmp_path):
 def test_a_study_outlives_its_mlflow_server(server: Server, tmp_path):
     """The server is down for the whole search; the same command later sends and sums up all."""
     words = ["engine=local", "hydra.sweeper.n_trials=2", f"tracking.uri={server.uri}"]
-    words.append("tracking.experiment=outlived")
+    words += ["tracking.experiment=outlived", "pruner=none"]
     server.kill()
     try:
         done = search(*words, folder=tmp_path)
@@ -105,7 +90,7 @@ def test_a_study_outlives_its_mlflow_server(server: Server, tmp_path):
     assert "the same command sends the rest" in done.stdout  # Hydra's log goes there
     again = search(*words, folder=tmp_path)
     assert "sends the rest" not in again.stdout
-    parents, children = runs_at(server, "outlived")
+    parents, children = runs_at(server.uri, "outlived")
     assert [run.info.status for run in [*parents, *children]] == ["FINISHED"] * 3
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
     assert all("validation/accuracy" in run.data.metrics for run in children)

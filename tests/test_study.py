@@ -102,7 +102,7 @@ def test_the_figure_shows_every_trial_and_parameter():
 def test_list_and_show_read_the_storage(tmp_path):
     """`study list` names every study below multirun, `study show NAME` its trials, best first."""
     words = ["+sweep=optuna", "tracking=none", "hydra.sweeper.n_trials=2", "study.champion_seeds=0"]
-    small = ["training.epochs=1", "model.width=16", "engine=local"]
+    small = ["training.epochs=1", "model.width=16", "engine=local", "pruner=none"]
     assert mnist_study(*words, *small, folder=tmp_path).returncode == 0
     listed = mnist_study("list", folder=tmp_path, module="mnist_study.study")
     assert listed.stdout.startswith("optuna: 2 complete")

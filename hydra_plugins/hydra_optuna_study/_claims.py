@@ -42,7 +42,7 @@ class WorkerStudy(optuna.Study):
     def __init__(self, plan: Plan, storage: BaseStorage, seed: int, worker: int) -> None:
         sampler = make_sampler(plan.sampler, plan.space, seed, worker)
         super().__init__(plan.study_name, storage, sampler, make_pruner(plan.pruner))
-        self.plan = plan
+        self.plan, self.worker = plan, worker
         self.looked = float("-inf")  # when the storage was last asked whether to stop
 
     def ask(self, fixed_distributions: dict[str, Any] | None = None) -> optuna.Trial:
@@ -66,7 +66,8 @@ class WorkerStudy(optuna.Study):
             trial_id = self._pop_waiting_trial_id()
             if trial_id is None:
                 trial_id = self._storage.create_new_trial(self._study_id)
-            self._storage.set_trial_user_attr(trial_id, "worker", this_process().attrs())
+            signature = {**this_process().attrs(), "number": self.worker}
+            self._storage.set_trial_user_attr(trial_id, "worker", signature)
             return StudyTrial(self, trial_id)  # a grid chooses its cell here, so under the lock too
 
     def is_stopping(self) -> bool:

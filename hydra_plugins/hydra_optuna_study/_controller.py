@@ -6,7 +6,7 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 
 from hydra_plugins.hydra_optuna_study import _interrupt
 from hydra_plugins.hydra_optuna_study._build import build
+from hydra_plugins.hydra_optuna_study._disk import is_full
 from hydra_plugins.hydra_optuna_study._identity import difference, digest, identity
 from hydra_plugins.hydra_optuna_study._launch import App
 from hydra_plugins.hydra_optuna_study._ledger import Tally, failure_of, reap, tally
@@ -55,6 +56,12 @@ def sweep(
     except KeyboardInterrupt:  # before or after its workers were at work
         print(f"study {plan.study_name} interrupted; {_continue_with()}", file=sys.stderr)
         raise SystemExit(130) from None
+    except Exception as error:
+        if not is_full(error):
+            raise
+        told = f"study {plan.study_name} stopped: no space left on the disk of {plan.folder}"
+        print(f"{told}; make some, then {_continue_with()}", file=sys.stderr)
+        raise SystemExit(1) from None
     return first
 
 
@@ -106,10 +113,10 @@ def _create_or_load(plan: Plan, composed: DictConfig, follows: str | None) -> op
     return study
 
 
-def _settle(plan: Plan, study: optuna.Study) -> Tally:
-    """The books, after the trials of dead workers are failed and queued again."""
+def _settle(plan: Plan, study: optuna.Study, ended: Collection[int] = ()) -> Tally:
+    """The books, after the trials of dead and `ended` workers are failed and queued again."""
     with plan.place.lock():
-        reap(study, plan.max_retries, plan.dead_hosts)
+        reap(study, plan.max_retries, plan.dead_hosts, ended)
     return tally(study)
 
 
@@ -148,8 +155,10 @@ def _launch_until_done(plan: Plan, study: optuna.Study, app: App, observer: Obse
                     return
                 _wait_for_others(plan, before, told)
                 continue
-            error = app.launch(plan, study, min(plan.workers, left))
-            after = _settle(plan, study)
+            error, ended = app.launch(plan, study, min(plan.workers, left))
+            if error and is_full(error):
+                raise error
+            after = _settle(plan, study, ended)
             idle = after.finished == before.finished and after.replaced == before.replaced
             if idle and not error:
                 return  # the sampler has nothing left to propose

@@ -13,6 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.hydra_optuna_study._orphan import end_with
 from hydra_plugins.hydra_optuna_study._plan import Plan
 from hydra_plugins.hydra_optuna_study._worker import Worker
 
@@ -25,8 +26,13 @@ class App:
     hydra_context: HydraContext
     task_function: TaskFunction
 
-    def launch(self, plan: Plan, study: optuna.Study, workers: int) -> Exception | None:
-        """Run that many workers until all of them ended; returns the first error, if any."""
+    def launch(
+        self, plan: Plan, study: optuna.Study, workers: int
+    ) -> tuple[Exception | None, range]:
+        """Run that many workers until all of them ended.
+
+        Returns: the first error, if any; the numbers of the workers that surely work no more.
+        """
         first = _worker_numbers(plan, study, workers)
         config = _launch_config(self.config, plan, workers)
         seed = study.user_attrs["seed"] if plan.seed is None else plan.seed
@@ -37,13 +43,18 @@ class App:
             task_function=Worker(plan, seed, config, self.hydra_context, self.task_function),
             config=config,
         )
+        if isinstance(pool := getattr(launcher, "joblib", None), dict):  # what joblib.Parallel gets
+            pool |= {"initializer": end_with, "initargs": (plan.controller.pid,)}
         jobs = [[*plan.space.fixed, *_worker_overrides(first + k)] for k in range(workers)]
+        ended = range(0)
         try:
-            for job in launcher.launch(jobs, initial_job_idx=first):
+            returns = launcher.launch(jobs, initial_job_idx=first)
+            ended = range(first, first + workers)
+            for job in returns:
                 _ = job.return_value  # raises what ended a worker
         except Exception as error:  # noqa: BLE001  # a kill breaks a pool; the books tell what is lost
-            return error
-        return None
+            return error, ended
+        return None, ended
 
 
 def _worker_numbers(plan: Plan, study: optuna.Study, workers: int) -> int:

@@ -69,26 +69,35 @@ def failure_of(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("failure", SILENT))
 
 
-def worker_died(trial: FrozenTrial, dead_hosts: Collection[str] = ()) -> bool:
+def worker_died(
+    trial: FrozenTrial, dead_hosts: Collection[str] = (), ended: Collection[int] = ()
+) -> bool:
     """Whether nobody works on this running trial any more.
 
     A trial is claimed and signed under the lock, so an unsigned one lost its worker in between.
     A worker on another machine cannot be seen: on a database server its heartbeat tells, on a
-    journal file the user says which machines are gone.
+    journal file the user says which machines are gone. A worker that has `ended` by its number may
+    have left a process behind, and a trial that it could not tell of: the storage failed it.
     """
-    if "worker" not in trial.user_attrs:
+    signature = trial.user_attrs.get("worker")
+    if signature is None or signature.get("number") in ended:
         return True
-    worker = process_of(trial.user_attrs["worker"])
+    worker = process_of(signature)
     return worker.host in dead_hosts or (worker.is_here and not worker.is_alive)
 
 
-def reap(study: optuna.Study, max_retries: int, dead_hosts: Collection[str] = ()) -> None:
+def reap(
+    study: optuna.Study,
+    max_retries: int,
+    dead_hosts: Collection[str] = (),
+    ended: Collection[int] = (),
+) -> None:
     """Fail the running trials of dead workers, and queue what is to be tried again."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)  # of workers elsewhere, by their heartbeat
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if worker_died(trial, dead_hosts):
+        if worker_died(trial, dead_hosts, ended):
             retire(study, trial, "its worker died", max_retries)
     for trial in tally(study).failed:
         if "failure" not in trial.user_attrs:  # failed by the heartbeat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ from optuna.trial import FrozenTrial
 from hydra_plugins.hydra_optuna_study import _interrupt
 from hydra_plugins.hydra_optuna_study._claims import NothingLeft, WorkerStudy
 from hydra_plugins.hydra_optuna_study._compose import Composer
+from hydra_plugins.hydra_optuna_study._disk import is_full
 from hydra_plugins.hydra_optuna_study._ledger import queue_retry, tally
+from hydra_plugins.hydra_optuna_study._orphan import at_work
 from hydra_plugins.hydra_optuna_study._outcome import TrialFailed, explain, objective_values
 from hydra_plugins.hydra_optuna_study._plan import Plan
 from hydra_plugins.hydra_optuna_study._process import cores, process_of, this_host
@@ -36,19 +39,21 @@ class Worker:
     hydra_context: HydraContext
     task_function: TaskFunction
     composer: Composer = field(init=False)
+    full: Exception | None = None  # what a full disk refused: no further trial is begun
 
     def __call__(self, _: DictConfig) -> None:
         """Work until nothing is left to do; the job's own composed config has no use."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # the controller tells what happens
+        logging.raiseExceptions = False  # a log that a full disk refuses is not worth a traceback
         number = int(HydraConfig.get().job.num)
         loader = self.hydra_context.config_loader
         self.composer = Composer(loader, self.config, self.plan.space.fixed)
-        with _interrupt.polite_interrupt():
+        with at_work(), _interrupt.polite_interrupt():
             study = WorkerStudy(self.plan, self.plan.place.open(self.requeue), self.seed, number)
             with nothing_left_behind():
                 self.work(study)
             if study.is_orphan():
-                os._exit(0)  # a pool's process without a parent waits for ever otherwise
+                os._exit(0)  # there is nobody to answer to
 
     def work(self, study: optuna.Study) -> None:
         """One trial after another."""
@@ -59,6 +64,8 @@ class Worker:
                 return
             except UpdateFinishedTrialError:
                 continue  # taken for dead meanwhile, and replaced: go on with the next
+            if self.full:
+                raise self.full
             return  # the sampler says that it has tried everything
 
     def requeue(self, study: optuna.Study, trial: FrozenTrial) -> None:
@@ -76,14 +83,23 @@ class Worker:
         except TrialPruned:
             raise
         except KeyboardInterrupt:
-            trial.set_user_attr("failure", "interrupted; it is tried again")
-            with self.plan.place.lock():
-                frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-                queue_retry(trial.study, frozen, self.plan.max_retries, counts=False)
+            self.give_back(trial, "interrupted; it is tried again")
             raise
         except Exception as error:
-            explain(trial, error, self.plan.folder / str(trial.number))
+            if is_full(error):
+                self.full = error
+                trial.study.stop()
+                self.give_back(trial, "the disk was full; it is tried again")
+            else:
+                explain(trial, error, self.plan.folder / str(trial.number))
             raise
+
+    def give_back(self, trial: optuna.Trial, reason: str) -> None:
+        """Queue a trial again that did not fail by itself; this is no retry to be counted."""
+        trial.set_user_attr("failure", reason)
+        with self.plan.place.lock():
+            frozen = trial.study.get_trials(deepcopy=False)[trial.number]
+            queue_retry(trial.study, frozen, self.plan.max_retries, counts=False)
 
     def compose(self, number: int, sampled: Sequence[str]) -> DictConfig:
         """The config of a trial, as a Hydra job whose number and folder are the trial's number."""

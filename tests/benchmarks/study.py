@@ -90,7 +90,7 @@ def pruning(folder: Path, *, short: bool) -> None:
     words = [f"hydra.sweeper.n_trials={n}", f"training.epochs={epochs}", "tracking=none"]
     words += ["training.threads=1", *(["model.width=32"] if short else [])]
     search(folder, "whole", *words, "pruner=none", "study.champion_seeds=5")
-    pruners = ("halving",) if short else ("halving", "median", "percentile")
+    pruners = ("halving",) if short else ("halving", "percentile", "median", "hyperband")
     for pruner in pruners:
         search(folder, pruner, *words, f"pruner={pruner}", "study.champion_seeds=0")
     steps, best = {}, {}

@@ -56,6 +56,17 @@ def test_a_live_workers_trial_is_left_alone(study):
     assert len(tally(study).running) == 1
 
 
+def test_a_worker_that_ended_works_on_nothing(study):
+    """Its process may live on, in a pool or as the controller; other workers' trials stay."""
+    for number in (3, 4):
+        trial = begin(study)
+        trial.set_user_attr("worker", {**this_process().attrs(), "number": number})
+    reap(study, max_retries=2, ended=range(3, 4))
+    books = tally(study)
+    assert [t.number for t in books.running] == [1]
+    assert (len(books.waiting), books.replaced) == (1, 1)
+
+
 def test_an_unsigned_trial_lost_its_worker_while_it_was_claimed(study):
     """Claiming and signing are one step under the lock, so nobody works on it."""
     study.ask()

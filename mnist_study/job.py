@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
@@ -58,7 +59,7 @@ def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
         return _train_members(config, trial)
     tracking = where_the_study_is(section(config, TrackingConfig), trial)
     run = compose_run(config)
-    with _blas_threads(run, trial):
+    with _blas_threads(run, trial), _quiet():
         leave = leave_behind if trial else None
         tracker = open_tracker(tracking, _record(config, run, trial), leave)
         with tracker:
@@ -78,7 +79,7 @@ def _train_members(config: DictConfig, trial: optuna.Trial | None) -> dict[str, 
     configs = member_configs(config)
     finished: dict[int, Finished] = {}
     runs = [compose_run(member) for member in configs]
-    with _blas_threads(runs[0], trial), ExitStack() as stack:
+    with _blas_threads(runs[0], trial), _quiet(), ExitStack() as stack:
         events = together(runs)
         trackers = [
             open_tracker(
@@ -120,6 +121,11 @@ def _last(events: Iterator[Event]) -> Finished:
         if isinstance(event, Finished):
             finished = event
     return finished
+
+
+def _quiet() -> AbstractContextManager[object]:
+    """A run that diverges says so once, by `Diverged`, and not by NumPy's warnings before it."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def _blas_threads(run: Run, trial: optuna.Trial | None) -> AbstractContextManager[object]:

@@ -65,6 +65,7 @@ def test_a_diverged_run_says_where(tmp_path):
     done = mnist_study("tracking=none", "optimizer.lr=1e30", folder=tmp_path)
     assert done.returncode == 1
     assert "the training diverged: loss is nan at step" in done.stderr
+    assert "Warning" not in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -23,6 +23,9 @@ SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 POINTS = 400  # a panel is about so many pixels wide; a longer curve is shown in as many stretches
 
 
+PEAK = 4  # a cost of more than so many times that of the start and of the end is cut off
+
+
 @dataclass(frozen=True)
 class Band:
     """One quantity over seeds: at each step the mean, the lowest and the highest seed."""
@@ -84,8 +87,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
     if not panel.bands:
         axes.text(0.5, 0.5, "no finished run", ha="center", transform=axes.transAxes)
         return
-    _limit(axes, panel)
-    axes.legend(loc="best", fontsize=8, title="final value", title_fontsize=8)
+    note = _limit(axes, panel)
+    axes.legend(loc="best", fontsize=8, title=f"final value{note}", title_fontsize=8)
 
 
 def _shown(one: Band) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -102,16 +105,24 @@ def _shown(one: Band) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray
     )
 
 
-def _limit(axes: Axes, panel: Panel) -> None:
-    """Leave out the very first fall: it would press all the rest into a line."""
+def _limit(axes: Axes, panel: Panel) -> str:
+    """Leave out the very first fall and lone peaks: they would press all the rest into a line.
+
+    Returns: what is to be said of the peaks.
+    """
     tails = [
         part[len(part) // 50 :] for one in panel.bands.values() for part in (one.low, one.high)
     ]
     if not tails or not all(len(tail) for tail in tails):
-        return
+        return ""
     low, high = min(tail.min() for tail in tails), max(tail.max() for tail in tails)
+    note = ""
+    ends = [value for one in panel.bands.values() for value in (one.mean[0], one.mean[-1])]
+    if panel.quantity == "cost" and high > (ceiling := PEAK * max(ends)):
+        note, high = f"; peaks of up to {high:.0f} cut off", ceiling
     margin = 0.06 * (high - low) or 0.01
     axes.set_ylim(low - margin, high + margin)
+    return note
 
 
 def sheets(rows: Sequence[Mapping[str, NDArray[Any]]], shape: tuple[int, int]) -> Figure:
@@ -141,21 +152,30 @@ def sheets(rows: Sequence[Mapping[str, NDArray[Any]]], shape: tuple[int, int]) -
 def intervals(groups: Mapping[str, Sequence[float]], label: str) -> Figure:
     """Every run as a point, and the 95 % interval of their mean where there are two or more.
 
-    Args: groups: name on the axis -> the runs' values; label: what they are, with the unit.
+    Args: groups: name on the axis -> the runs' percentages; label: what they are.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 0.9 + 0.5 * len(groups)), dpi=100, layout="constrained")
     axes = figure.subplots()
+    smallest = min((min(found) for found in groups.values() if found), default=1)
+    largest = max((max(found) for found in groups.values() if found), default=1)
+    log = largest > 5 * smallest > 0
     for y, found in enumerate(groups.values()):
         axes.plot(found, [y] * len(found), "o", color=SERIES[0], alpha=0.35, markersize=5)
         if len(found) > 1:
-            mean = Interval.of(found)
-            half = mean.high - mean.mean
-            axes.errorbar(mean.mean, y, xerr=half, fmt="D", color=SERIES[1], capsize=4)
+            mean = Interval.of(found)  # of percentages: none is below 0 or above 100
+            low, high = max(mean.low, smallest / 2 if log else 0), min(mean.high, 100)
+            bar = [[mean.mean - low], [high - mean.mean]]
+            axes.errorbar(mean.mean, y, xerr=bar, fmt="D", color=SERIES[1], capsize=4)
+    if log:
+        axes.set_xscale("log")
+        ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if smallest / 2 <= tick]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+        axes.set_xticks([], minor=True)
     axes.set_yticks(range(len(groups)), list(groups), fontsize=9)
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.set_xlabel(f"{label}: runs, and the 95 % interval of their mean", fontsize=9)
+    axes.set_xlabel(f"{label}, %: runs, and the 95 % interval of their mean", fontsize=9)
     _plain(axes)
     return figure
 

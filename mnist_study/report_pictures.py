@@ -105,14 +105,16 @@ def draw_causes(runs: ReportRuns) -> Iterator[Drawing]:
 def _seeds(
     runs: ReportRuns, name: str, caption: str, networks: Mapping[str, str]
 ) -> Iterator[Drawing]:
-    """Every seed's accuracy on the test set, by network."""
+    """Every seed's error on the test set, by network."""
     groups = {
-        f"{label} ({len(found)} runs)": [100 * run.final["test_accuracy"] for run in found.values()]
+        f"{label} ({len(found)} runs)": [
+            100 * (1 - run.final["test_accuracy"]) for run in found.values()
+        ]
         for label, network in networks.items()
         for found in [runs[_network(network)]]
     }
     if any(len(found) > 1 for found in groups.values()):
-        yield Drawing(name, caption, intervals(groups, "test accuracy, %"))
+        yield Drawing(name, caption, intervals(groups, "test error"))
 
 
 def _network(name: str) -> Cell:

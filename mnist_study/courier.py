@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from mnist_study.spool import Spool
 
-INTERVAL = 2.0  # seconds between two portions: a run that is watched moves
+INTERVAL = 5.0  # seconds between two portions: a run that is watched moves, and is not slowed
 RETRY = 2.0  # seconds before another try
 PATIENCE = 10.0  # seconds without progress that the end of a run waits for a store in trouble
 SLOW_PATIENCE = 60.0  # the same while nothing has failed: an import, a new database, a busy machine

@@ -51,7 +51,7 @@ def costs(uri: str, folder: Path, *, epochs: int, repeats: int) -> None:
     tracked, untracked, bare = seen["tracked"], seen["untracked"], seen["MLflow"]
     for key in tracked:
         cost = tracked[key] - untracked[key] - bare[key]
-        share = cost / SECONDS
+        share = cost / untracked["wall"]
         print(f"  tracking, {key:8} {cost:5.2f} s, {share:5.1%} (under {SHARE:.0%})")
 
 

@@ -178,7 +178,7 @@ def _encoded(image: Places) -> dict[str, bytes]:
     fast: dict[str, Any] = {"compress_level": 1, "compress_type": zlib.Z_RLE}
     grey = iio.imwrite("<bytes>", image, extension=".png", **fast)
     fast = {"lossless": True, "quality": 10, "method": 0}
-    webp = iio.imwrite("<bytes>", PALETTE[image], extension=".webp", **fast)
+    webp = iio.imwrite("<bytes>", PALETTE.take(image, axis=0), extension=".webp", **fast)
     return {".png": _with_palette(grey), ".webp": webp}
 
 

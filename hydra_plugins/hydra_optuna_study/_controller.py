@@ -56,7 +56,7 @@ def sweep(
     except KeyboardInterrupt:  # before or after its workers were at work
         print(f"study {plan.study_name} interrupted; {_continue_with()}", file=sys.stderr)
         raise SystemExit(130) from None
-    except Exception as error:
+    except Exception as error:  # of a driver's or a launcher's own class; all others go on
         if not is_full(error):
             raise
         told = f"study {plan.study_name} stopped: no space left on the disk of {plan.folder}"

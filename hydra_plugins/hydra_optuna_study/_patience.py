@@ -30,7 +30,7 @@ def patiently(method: Callable[..., Any]) -> Callable[..., Any]:
         while True:
             try:
                 return method(*args, **kwargs)
-            except Exception as error:
+            except Exception as error:  # of the driver's own class; all others go on
                 if not _is_away(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(1.0)

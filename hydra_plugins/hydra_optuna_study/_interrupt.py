@@ -1,4 +1,4 @@
-"""Ctrl-C: the first asks workers to stop at their next step, the second ends them at once."""
+"""Ctrl-C or SIGTERM: the first asks to stop at the next step, the second ends at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a person; a cluster that takes its machine back
 asked = threading.Event()  # of this process; a controller and its in-process worker share it
 _handling = threading.Event()  # whether this process has the handler already
 
@@ -18,7 +19,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def polite_interrupt(told: Callable[[], None] | None = None) -> Iterator[None]:
-    """Within, the first SIGINT sets `asked` and calls `told`; the next is a KeyboardInterrupt."""
+    """Within, the first signal sets `asked` and calls `told`; the next is a KeyboardInterrupt."""
     if _handling.is_set() or threading.current_thread() is not threading.main_thread():
         yield  # only a main thread may have a handler; a worker in another learns from the storage
         return
@@ -30,10 +31,12 @@ def polite_interrupt(told: Callable[[], None] | None = None) -> Iterator[None]:
         if told:
             told()
 
-    before = signal.signal(signal.SIGINT, handle)
+    asked.clear()  # of an earlier search or worker in this process
+    before = [signal.signal(number, handle) for number in SIGNALS]
     _handling.set()
     try:
         yield
     finally:
         _handling.clear()
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)

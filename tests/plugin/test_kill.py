@@ -30,14 +30,16 @@ ENGINES = {
     "submitit_local": ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"),
 }
 KILLS = {"joblib": 15, "basic": 11, "submitit_local": 5}
+TOLD = ["joblib", "submitit_local", "ray"]  # whose workers are processes of their own
+EXTRAS = {"ray": ("ray", "ray"), "submitit_local": ("submitit", "slurm")}
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_study_survives_kills_at_random_moments(tmp_path, engine):
     """Exactly its budget is finished, none lost, none twice, every folder intact."""
-    if engine == "submitit_local":
-        needs_package("submitit", "slurm")
+    if engine in EXTRAS:
+        needs_package(*EXTRAS[engine])
     chance = random.Random(f"{SEED} {engine}")
     print(f"KILL_SEED={SEED}")
     overrides = (*SETTINGS, *ENGINES[engine])
@@ -60,6 +62,25 @@ def test_a_study_survives_kills_at_random_moments(tmp_path, engine):
     check(tmp_path, (tmp_path / "said.txt").read_text())
     print(f"{kills} kills, {len(load(tmp_path).trials)} trials for {N_TRIALS}")
     assert kills >= KILLS[engine]
+
+
+@pytest.mark.parametrize("engine", TOLD)
+def test_a_worker_that_is_told_to_end_gives_its_trial_back(tmp_path, engine):
+    """SIGTERM, as clusters send it: nothing fails, no retry is used, the study goes on."""
+    if engine in EXTRAS:
+        needs_package(*EXTRAS[engine])
+    overrides = (*SETTINGS, f"hydra/launcher={engine}", "hydra.sweeper.max_retries=0")
+    controller = start(tmp_path, *overrides)
+    deadline = time.monotonic() + 60
+    while not (alive := working(tmp_path)):
+        assert time.monotonic() < deadline, (tmp_path / "said.txt").read_text()
+        time.sleep(0.05)
+    os.kill(alive[0], signal.SIGTERM)
+    assert controller.wait(timeout=90) == 0, (tmp_path / "said.txt").read_text()
+    trials = load(tmp_path).trials
+    assert [t.state for t in kept(trials)] == [TrialState.COMPLETE] * N_TRIALS
+    (given_back,) = [t for t in trials if t.state == TrialState.FAIL]
+    assert given_back.user_attrs["failure"] == "interrupted; it is tried again"
 
 
 def study_of(folder) -> list[optuna.trial.FrozenTrial]:

@@ -218,11 +218,12 @@ def test_hydra_refuses_an_unknown_key_once(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_in_process(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_process(tmp_path, number):
     """Without worker processes it is the same: one trial stopped at its step, told and queued."""
     controller = start(tmp_path, "sleep=0.3")
     wait_for_trials(tmp_path, 1)
-    os.kill(controller.pid, signal.SIGINT)
+    os.kill(controller.pid, number)
     code = controller.wait(timeout=30)
     said = (tmp_path / "said.txt").read_text()
     assert code == 130, said

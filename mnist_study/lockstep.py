@@ -149,7 +149,7 @@ class Columns:
             )
             losses += loss
             corrects += correct
-            chunk.to_gradient(len(labels), [member.gradient for member in self.members])
+            chunk.to_gradient(1 / len(labels), [member.gradient for member in self.members])
             np.matmul(chunk.by_column, chunk.images, out=self._product)  # (columns, pixels)
             self._grads += self._product
             self._bias_grads += chunk.by_column.sum(axis=1)
@@ -213,15 +213,15 @@ class Chunk:
         by_run = (self.runs, len(labels))
         return losses.reshape(by_run).sum(axis=1, dtype=float), hits.reshape(by_run).sum(axis=1)
 
-    def to_gradient(self, images: int, gradients: Sequence[Gradient]) -> None:
-        """`by_column` becomes the gradient at the logits of the mean loss over `images`."""
+    def to_gradient(self, factor: float, gradients: Sequence[Gradient]) -> None:
+        """`by_column` becomes the gradient at the logits of `factor` times the losses."""
         size = len(self.images)
         report = [
             slice(k * size, (k + 1) * size)
             for k, gradient in enumerate(gradients)
             if gradient == "report"
         ]
-        self._cross_entropy.to_gradient(images, report)
+        self._cross_entropy.to_gradient(factor, report)
 
 
 def score_points(points: Sequence[Point], split: Split) -> list[list[Score]]:

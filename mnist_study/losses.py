@@ -30,7 +30,8 @@ def softmax_cross_entropy(
     """
     batch, classes = logits.shape
     cross_entropy = CrossEntropy(batch, classes, logits.dtype)
-    loss, correct = cross_entropy(logits, labels, gradient)
+    cross_entropy.logits[:] = logits
+    loss, correct = cross_entropy(labels, gradient)
     logits[:] = cross_entropy.gradient
     return loss, correct
 
@@ -55,7 +56,8 @@ class CrossEntropy:
     """
 
     by_class: Array  # (classes, batch): logits, then what becomes of them; overwritten by each call
-    gradient: Array  # (batch, classes), of the mean; a view of the same
+    logits: Array  # (batch, classes), to be written before a call; a view of `by_class`
+    gradient: Array  # (batch, classes), what a call leaves there
 
     def __init__(
         self, batch: int, classes: int, dtype: DTypeLike, by_class: Array | None = None
@@ -63,7 +65,7 @@ class CrossEntropy:
         """Make the buffers, or work in `by_class` (classes, batch), a part of a larger one."""
         self.by_class = np.empty((classes, batch), dtype) if by_class is None else by_class
         self._flat = self.by_class.reshape(-1)
-        self.gradient = self.by_class.T
+        self.logits = self.gradient = self.by_class.T
         self._rows = np.arange(batch)
         self._is_largest = np.empty((classes, batch), np.bool_)
         self._is_hit = np.empty(batch, np.bool_)
@@ -72,28 +74,27 @@ class CrossEntropy:
 
     def __call__(
         self,
-        logits: Array,
         labels: Labels,
         gradient: Gradient | None = "exact",
-        images: int | None = None,
+        factor: float | None = None,
     ) -> tuple[float, int]:
-        """Loss in nats per image and number of correct images; writes `self.gradient`.
+        """Loss in nats per image and number of correct images of `self.logits`.
+
+        The logits, unnormalised, of any finite scale, are overwritten by `self.gradient`.
 
         Args:
-            logits: (batch, classes), unnormalised; any finite scale is safe. Left as it is.
             labels: (batch,), integers in [0, classes).
             gradient: which of the two derivations, or None where only the value is wanted; the
                 content of `self.gradient` is then undefined.
-            images: how many the gradient's mean is over, if these are a part of a larger batch.
+            factor: of each image's loss in what the gradient is of; by default 1 / batch, the mean.
         Returns: the loss, NaN or infinite if a logit is; how many images the largest logit
             classifies correctly (the first of equals counts).
         """
-        np.copyto(self.by_class, logits.T)
         losses, hits = self.per_image(labels)
         loss = float(np.add.reduce(losses)) / len(labels)
         if gradient is not None:
             report = [slice(None)] if gradient == "report" else []
-            self.to_gradient(images or len(labels), report)
+            self.to_gradient(1 / len(labels) if factor is None else factor, report)
         return loss, int(np.count_nonzero(hits))
 
     def per_image(self, labels: Labels) -> tuple[Array, NDArray[np.bool_]]:
@@ -114,16 +115,15 @@ class CrossEntropy:
         losses -= label_logits
         return losses, hits
 
-    def to_gradient(self, images: int, report: Sequence[slice] = ()) -> None:
-        """Turn what `per_image` left in `by_class` into the gradient of the mean over `images`.
+    def to_gradient(self, factor: float, report: Sequence[slice] = ()) -> None:
+        """Turn what `per_image` left in `by_class` into the gradient of `factor` times the losses.
 
         Args: report: of which images it is the report's own gradient, not the exact one.
         """
-        z, totals = self.by_class, self._totals
-        totals *= images
-        z /= totals  # p / images
+        z = self.by_class
+        z *= np.divide(factor, self._totals, out=self._totals)  # factor p
         at_label = self._flat.take(self._at_label, out=self._picked, mode="clip")
-        at_label -= 1 / images  # (p_c - 1) / images, of each image's own class c
+        at_label -= factor  # factor (p_c - 1), of each image's own class c
         for part in report:
             z[:, part] = 0
         self._flat[self._at_label] = at_label

@@ -11,22 +11,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mnist_study.layers import ACTIVATIONS, Array, Dense
+from mnist_study.layers import ACTIVATIONS, NARROW, Array, Dense, DensePass
 from mnist_study.losses import CrossEntropy, Gradient, Labels
 
 GREY_LEVELS = 255  # images are bytes; the network sees them divided by this, in [0, 1]
-NARROW, WIDE = 32, 512  # units; see `_views`
+WIDE = 512  # units; see `_views`
 CHUNK = 2000  # images a pass, at most: as float32 they are 6 MB
+SMALL, SMALL_CHUNK = 2**14, 300  # parameters whose sums cost so little that 1 MB is better
 
 
 @dataclass(frozen=True, slots=True)
-class Buffers:
-    """What one pass over a batch writes; made once for a batch size and used again each step."""
+class Pass:
+    """A network at work on batches of one size: buffers made once and used again each step."""
 
-    inputs: list[Array]  # (batch, units): what each layer sees, first the grey values
-    logits: Array  # (batch, classes)
-    grads: list[Array]  # (batch, units): the loss's gradient at each hidden layer's output
-    ones: Array  # (batch,)
+    images: Array  # (batch, pixels): grey values 0..255; the first layer scales them
+    layers: list[DensePass]
     cross_entropy: CrossEntropy
 
 
@@ -83,7 +82,8 @@ class Network:
             self.layers.append(Dense(weight, bias, *grads, scale))
             start = end
         self._sum: Array = np.zeros_like(self.parameters)  # of the gradients of a batch's chunks
-        self._buffers: dict[int, Buffers] = {}
+        self._chunk = CHUNK if self.parameters.size > SMALL else SMALL_CHUNK
+        self._passes: dict[int, Pass] = {}
 
     @property
     def weights(self) -> list[Array]:
@@ -97,21 +97,18 @@ class Network:
 
     def logits(self, images: NDArray[np.uint8]) -> Array:  # images: (batch, pixels)
         """Forward pass; the result, (batch, classes), is valid until the next call."""
-        buffers = self._buffers_for(len(images))
-        np.copyto(buffers.inputs[0], images)  # grey values 0..255; the first layer scales them
-        for layer, x, y in zip(self.layers, buffers.inputs, buffers.inputs[1:], strict=False):
-            layer.forward(x, y)
-            self.activation.apply(y)
-        self.layers[-1].forward(buffers.inputs[-1], buffers.logits)
-        return buffers.logits
+        return self._forward(images).cross_entropy.logits
 
     def loss(self, images: NDArray[np.uint8], labels: Labels) -> tuple[float, int]:
         """Loss in nats per image and number of correct images of a batch."""
-        logits = self.logits(images)
-        return self._buffers_for(len(images)).cross_entropy(logits, labels, None)
+        return self._forward(images).cross_entropy(labels, None)
 
     def loss_and_gradient(
-        self, images: NDArray[np.uint8], labels: Labels, gradient: Gradient = "exact"
+        self,
+        images: NDArray[np.uint8],
+        labels: Labels,
+        gradient: Gradient = "exact",
+        scale: float = 1.0,
     ) -> tuple[float, int]:
         """Loss in nats per image and number of correct images of a batch; writes `self.gradient`.
 
@@ -119,19 +116,20 @@ class Network:
             images: (batch, pixels), grey values 0 to 255.
             labels: (batch,), in [0, classes).
             gradient: see `CrossEntropy`.
+            scale: of the loss that the gradient is of.
 
-        A very large batch goes through in equal chunks whose gradients are summed: the images of
-        a chunk are still near the core when the backward pass needs them again.
+        A large batch goes through in chunks whose gradients are summed: the images of a chunk are
+        still near the core when the backward pass needs them again.
         """
         n = len(labels)
-        if n <= CHUNK:
-            return self._pass(images, labels, gradient, n)
-        size = -(-n // -(-n // CHUNK))  # of as many chunks as needed, rounded up
+        factor = scale / n
+        if n <= self._chunk:
+            return self._pass(images, labels, gradient, factor)
         loss_sum, correct_sum = 0.0, 0
         self._sum.fill(0)
-        for start in range(0, n, size):
-            part = labels[start : start + size]
-            loss, correct = self._pass(images[start : start + size], part, gradient, n)
+        for start in range(0, n, self._chunk):
+            part, end = labels[start : start + self._chunk], start + self._chunk
+            loss, correct = self._pass(images[start:end], part, gradient, factor)
             loss_sum += loss * len(part)
             correct_sum += correct
             self._sum += self.gradient
@@ -139,41 +137,47 @@ class Network:
         return loss_sum / n, correct_sum
 
     def _pass(
-        self, images: NDArray[np.uint8], labels: Labels, gradient: Gradient, batch: int
+        self, images: NDArray[np.uint8], labels: Labels, gradient: Gradient, factor: float
     ) -> tuple[float, int]:
         """Forward and backward of images that may be a part of a larger batch."""
-        logits = self.logits(images)
-        buffers = self._buffers_for(len(images))
-        loss, correct = buffers.cross_entropy(logits, labels, gradient, batch)
-        grad = buffers.cross_entropy.gradient  # (batch, classes)
-        for index in reversed(range(1, len(self.layers))):
-            x, grad_x = buffers.inputs[index], buffers.grads[index - 1]  # (batch, fan_in)
-            self.layers[index].backward(grad, x, buffers.ones, grad_x)
-            self.activation.slope(x)  # x has served; it becomes the activation's derivative
-            grad_x *= x
-            grad = grad_x
-        self.layers[0].backward(grad, buffers.inputs[0], buffers.ones, None)
+        at = self._forward(images)
+        loss, correct = at.cross_entropy(labels, gradient, factor)
+        for layer in reversed(at.layers):
+            layer.backward()
+            if layer.grad_x is not None:
+                self.activation.slope(layer.x)  # x has served; it becomes the derivative
+                layer.grad_x *= layer.x
         return loss, correct
 
-    def _buffers_for(self, batch: int) -> Buffers:
-        if batch not in self._buffers:
-            dtype = self.parameters.dtype
-            pixels, classes = self.layers[0].weight.shape[0], len(self.layers[-1].bias)
-            hidden = [len(layer.bias) for layer in self.layers[:-1]]
+    def _forward(self, images: NDArray[np.uint8]) -> Pass:
+        at = self._passes.get(len(images)) or self._set_up(len(images))
+        np.copyto(at.images, images)
+        for layer in at.layers[:-1]:
+            layer.forward()
+            self.activation.apply(layer.y)
+        at.layers[-1].forward()
+        return at
 
-            def outputs() -> list[Array]:
-                orders: list[Literal["C", "F"]] = ["F" if u >= WIDE else "C" for u in hidden]
-                shapes = zip(hidden, orders, strict=True)
-                return [np.empty((batch, units), dtype, order) for units, order in shapes]
+    def _set_up(self, batch: int) -> Pass:
+        dtype = self.parameters.dtype
+        pixels, classes = self.layers[0].weight.shape[0], len(self.layers[-1].bias)
+        hidden = [len(layer.bias) for layer in self.layers[:-1]]
 
-            self._buffers[batch] = Buffers(
-                inputs=[np.empty((batch, pixels), dtype), *outputs()],
-                logits=np.empty((batch, classes), dtype),
-                grads=outputs(),
-                ones=np.ones(batch, dtype),
-                cross_entropy=CrossEntropy(batch, classes, dtype),
-            )
-        return self._buffers[batch]
+        def outputs() -> list[Array]:
+            orders: list[Literal["C", "F"]] = ["F" if u >= WIDE else "C" for u in hidden]
+            shapes = zip(hidden, orders, strict=True)
+            return [np.empty((batch, units), dtype, order) for units, order in shapes]
+
+        images = np.empty((batch, pixels), dtype)
+        cross_entropy = CrossEntropy(batch, classes, dtype)
+        values = [images, *outputs(), cross_entropy.logits]
+        grads = [*outputs(), cross_entropy.gradient]
+        layers = [
+            DensePass(layer, values[k], values[k + 1], grads[k], grads[k - 1] if k else None)
+            for k, layer in enumerate(self.layers)
+        ]
+        self._passes[batch] = Pass(images, layers, cross_entropy)
+        return self._passes[batch]
 
 
 def _views(flat: Array, fan_in: int, fan_out: int) -> tuple[Array, Array]:

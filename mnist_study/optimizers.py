@@ -70,7 +70,8 @@ class Sgd:
     def step(self, gradient: Array, lr: float) -> None:
         """Bishop, PRML (2006), eq. 5.41."""
         for p, g in in_blocks(self.parameters, gradient):
-            g *= lr
+            if lr != 1:
+                g *= lr
             p -= g
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mnist_study.data import Split
 from mnist_study.losses import Gradient
 from mnist_study.network import Network
-from mnist_study.optimizers import Optimizer
+from mnist_study.optimizers import Optimizer, Sgd
 from mnist_study.schedules import Schedule
 
 Sampling = Literal["shuffle", "replacement"]
@@ -94,15 +94,18 @@ def train(
     Raises: Diverged, with step, rate and loss, at the first non-finite loss.
     """
     batches = Batches(training, batch_size, sampling, rng)
+    # lr times the gradient is the gradient of lr times the loss, which saves SGD a pass over it
+    is_sgd = type(optimizer) is Sgd
     step = 0
     for epoch in range(1, epochs + 1):
         total, points = Tally(), Means()
         for images, labels in batches.epoch():
             lr = optimizer.lr * schedule(step)
-            loss, correct = network.loss_and_gradient(images, labels, gradient)
+            scale = lr if is_sgd else 1.0
+            loss, correct = network.loss_and_gradient(images, labels, gradient, scale)
             if not math.isfinite(loss):
                 raise Diverged(f"loss is {loss} at step {step}, rate {lr:.3g}")
-            optimizer.step(network.gradient, lr)
+            optimizer.step(network.gradient, 1.0 if is_sgd else lr)
             step += 1
             total.add(loss, correct, len(labels))
             if eval_every is not None and step % eval_every == 0:

@@ -94,7 +94,7 @@ class Textbook:
 def test_the_fast_step_is_the_textbooks(monkeypatch, name, depth, form):
     """Two epochs with an odd last batch: losses, hits and weights agree to rounding."""
     # memory order of wide layers and chunks of large batches, at sizes that a test can afford
-    sizes = {"wide-order": {"NARROW": 5, "WIDE": 6}, "chunks": {"CHUNK": 3}}
+    sizes = {"wide-order": {"NARROW": 5, "WIDE": 6}, "chunks": {"SMALL_CHUNK": 3}}
     for constant, value in sizes.get(form, {}).items():
         monkeypatch.setattr(network_module, constant, value)
     if form == "blocks":  # of large parameter vectors

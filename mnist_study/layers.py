@@ -83,7 +83,7 @@ def product(a: Array, b: Array, out: Array) -> Callable[[], Array]:
     (rows, inner), columns = a.shape, b.shape[1]
     most = min(TILE, rows - 1, IN_PLACE // (inner * columns))
     tile = max((t for t in range(8, most + 1) if rows % t == 0), default=rows)
-    worth = columns < NARROW or (b.flags.c_contiguous and (tile >= 60 or rows <= 4 * tile))
+    worth = columns <= NARROW or (b.flags.c_contiguous and (tile >= 60 or rows <= 4 * tile))
     if tile < rows and worth:
         a, out = a.reshape(-1, tile, inner), out.reshape(-1, tile, columns)  # views
     return partial(np.matmul, a, b, out=out)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_study.data import Split
-from mnist_study.layers import Array
+from mnist_study.layers import NARROW, Array, product
 from mnist_study.losses import CrossEntropy, Gradient, Labels
 from mnist_study.network import GREY_LEVELS, Network
 from mnist_study.optimizers import Optimizer
@@ -144,9 +144,7 @@ class Columns:
         for start in range(0, len(labels), CHUNK):
             part = labels[start : start + CHUNK]
             chunk = self._chunk(len(part))
-            loss, correct = chunk.scores(
-                images[start : start + CHUNK], part, self.weights, self.biases
-            )
+            loss, correct = chunk.scores(images[start : start + CHUNK], part)
             losses += loss
             corrects += correct
             chunk.to_gradient(1 / len(labels), [member.gradient for member in self.members])
@@ -181,33 +179,36 @@ class Columns:
 
     def _chunk(self, size: int) -> Chunk:
         if size not in self._chunks:
-            self._chunks[size] = Chunk(size, self.weights, self.shape)
+            self._chunks[size] = Chunk(size, self.weights, self.biases, self.shape)
         return self._chunks[size]
 
 
 class Chunk:
     """Buffers for `size` images and the columns of `shape` (classes, runs), and spare ones."""
 
-    def __init__(self, size: int, weights: Array, shape: tuple[int, int]) -> None:
+    def __init__(self, size: int, weights: Array, biases: Array, shape: tuple[int, int]) -> None:
         (pixels, width), dtype = weights.shape, weights.dtype
         classes, self.runs = shape
         self.images: Array = np.empty((size, pixels), dtype)
-        self._logits: Array = np.empty((size, width), dtype)
+        self.by_column: Array = np.empty((width, size), dtype)  # logits, then their gradient
+        # BLAS writes few columns as fast one after another as row by row, and many not
+        rows = None if width <= NARROW else np.empty((size, width), dtype)
+        self._to_logits = product(self.images, weights, self.by_column.T if rows is None else rows)
+        self._rows, self._biases = rows, biases[:, np.newaxis]
         self._labels = np.empty((self.runs, size), np.intp)
-        self._used = classes * self.runs
-        self.by_column: Array = np.zeros((width, size), dtype)  # logits, then their gradient
-        by_class = self.by_column[: self._used].reshape(classes, self.runs * size)
+        by_class = self.by_column[: classes * self.runs].reshape(classes, self.runs * size)
         self._cross_entropy = CrossEntropy(self.runs * size, classes, dtype, by_class)
 
     def scores(
-        self, images: NDArray[np.uint8], labels: Labels, weights: Array, biases: Array
+        self, images: NDArray[np.uint8], labels: Labels
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Each run's loss, summed over the images, and number of correct ones."""
         np.copyto(self.images, images)  # grey values 0..255
-        np.matmul(self.images, weights, out=self._logits)
-        self._logits *= 1 / GREY_LEVELS
-        self._logits += biases
-        np.copyto(self.by_column[: self._used], self._logits.T[: self._used])
+        self._to_logits()
+        if self._rows is not None:
+            np.copyto(self.by_column, self._rows.T)
+        self.by_column *= 1 / GREY_LEVELS
+        self.by_column += self._biases
         self._labels[:] = labels
         losses, hits = self._cross_entropy.per_image(self._labels.reshape(-1))
         by_run = (self.runs, len(labels))
@@ -237,9 +238,9 @@ def score_points(points: Sequence[Point], split: Split) -> list[list[Score]]:
     for start in range(0, len(split.labels), CHUNK):
         labels = split.labels[start : start + CHUNK]
         if len(labels) not in chunks:
-            chunks[len(labels)] = Chunk(len(labels), weights, (classes, runs))
+            chunks[len(labels)] = Chunk(len(labels), weights, biases, (classes, runs))
         images = split.images[start : start + CHUNK]
-        loss, correct = chunks[len(labels)].scores(images, labels, weights, biases)
+        loss, correct = chunks[len(labels)].scores(images, labels)
         losses += loss
         corrects += correct
     n = len(split.labels)

@@ -33,7 +33,8 @@ class Network:
     """Dense layers with one activation between them; the last layer's outputs are logits.
 
     All parameters lie in one flat vector, `parameters`, and their gradient in `gradient`; each
-    layer holds views of both. An optimizer needs to know nothing else.
+    layer holds views of both. An optimizer needs to know nothing else. A pass takes least time an
+    image with at most `chunk` images.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Network:
             self.layers.append(Dense(weight, bias, *grads, scale))
             start = end
         self._sum: Array = np.zeros_like(self.parameters)  # of the gradients of a batch's chunks
-        self._chunk = CHUNK if self.parameters.size > SMALL else SMALL_CHUNK
+        self.chunk = CHUNK if self.parameters.size > SMALL else SMALL_CHUNK
         self._passes: dict[int, Pass] = {}
 
     @property
@@ -123,12 +124,12 @@ class Network:
         """
         n = len(labels)
         factor = scale / n
-        if n <= self._chunk:
+        if n <= self.chunk:
             return self._pass(images, labels, gradient, factor)
         loss_sum, correct_sum = 0.0, 0
         self._sum.fill(0)
-        for start in range(0, n, self._chunk):
-            part, end = labels[start : start + self._chunk], start + self._chunk
+        for start in range(0, n, self.chunk):
+            part, end = labels[start : start + self.chunk], start + self.chunk
             loss, correct = self._pass(images[start:end], part, gradient, factor)
             loss_sum += loss * len(part)
             correct_sum += correct

@@ -9,6 +9,7 @@ import pytest
 
 from mnist_study import network as network_module
 from mnist_study import optimizers as optimizers_module
+from mnist_study.layers import product
 from mnist_study.network import Network
 from mnist_study.optimizers import Adam, AdamW, Momentum, Nesterov, Sgd
 
@@ -111,6 +112,51 @@ def test_the_fast_step_is_the_textbooks(monkeypatch, name, depth, form):
         textbook.step(grads)
     for fast, plain in zip([*net.weights, *net.biases], [*weights, *biases], strict=True):
         assert fast == pytest.approx(plain, rel=1e-8, abs=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["exact", "report"])
+def test_the_gradient_of_a_scaled_loss_is_the_scaled_gradient(kind):
+    """By which SGD saves a pass; a rate of 0 is a rate, too."""
+    net, (images, labels) = make(3), batches()[0]
+    value = net.loss_and_gradient(images, labels, kind)
+    gradient = net.gradient.copy()
+    for scale in (0.3, 0.0):
+        assert net.loss_and_gradient(images, labels, kind, scale) == value
+        assert net.gradient == pytest.approx(scale * gradient, rel=1e-12, abs=1e-15)
+
+
+ORDERS = [(a, b, out) for a in "CF" for b in "CF" for out in "CF"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "inner", "columns", "tile"),
+    [
+        (150, 784, 10, 75),  # few columns: as many rows as BLAS multiplies in place
+        (784, 150, 10, 112),  # the same layer's gradient
+        (500, 784, 32, 25),
+        (1500, 100, 100, 100),
+        (32, 784, 100, 8),  # a small batch
+        (150, 784, 100, None),  # 15 tiles of 10 rows take longer than one product
+        (1500, 784, 100, None),
+        (151, 784, 10, None),  # a prime
+        (8, 5, 3, None),
+    ],
+)
+def test_a_product_in_tiles_is_the_product(rows, inner, columns, tile):
+    """In any memory order, written into `out` itself; float64 shows a wrong tile at once."""
+    rng = np.random.default_rng(0)
+    for order in ORDERS:
+        a, b = rng.normal(size=(rows, inner)), rng.normal(size=(inner, columns))
+        a, b = np.asarray(a, order=order[0]), np.asarray(b, order=order[1])
+        out = np.full((rows, columns), np.nan, order=order[2])
+        multiply = product(a, b, out)
+        multiply()
+        np.testing.assert_allclose(out, np.einsum("ri,ic->rc", a, b), rtol=1e-9, atol=1e-9)
+        if order == ("C", "C", "C"):
+            assert multiply.args[0].shape[-2] == (tile or rows)
+        b += 1.0  # what is set up sees new contents
+        multiply()
+        np.testing.assert_allclose(out, np.einsum("ri,ic->rc", a, b), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["exact", "report"])

@@ -30,7 +30,7 @@ def network(seed=0, depth=2, dtype=np.float64):
     )  # fmt: skip
 
 
-def events(net, lr=0.5, **keys):
+def events(net, lr=0.5, optimizer=Sgd, **keys):
     settings = {
         "epochs": 3,
         "batch_size": 16,
@@ -40,7 +40,7 @@ def events(net, lr=0.5, **keys):
     } | keys
     split = blobs()
     schedule = constant(total_steps=1, epoch_steps=1)
-    optimizer = Sgd(net.parameters, lr=lr)
+    optimizer = optimizer(net.parameters, lr=lr)
     watched = {"validation": blobs(seed=1)}
     rng = np.random.default_rng(7)
     return train(net, optimizer, schedule, split, watched, rng=rng, **settings)
@@ -126,6 +126,22 @@ def test_full_batch_is_gradient_descent():
     assert full.parameters == pytest.approx(by_hand.parameters, rel=1e-12)
 
 
+def test_sgd_in_the_trainer_is_sgd_step_by_step():
+    """The trainer puts SGD's rate into the loss; a class of one's own gets gradient and rate."""
+    given = []
+
+    class OwnSgd(Sgd):
+        def step(self, gradient, lr):
+            given.append(lr)
+            super().step(gradient, lr)
+
+    nets = [network(), network()]
+    list(events(nets[0]))
+    list(events(nets[1], optimizer=OwnSgd))
+    assert nets[0].parameters == pytest.approx(nets[1].parameters, rel=1e-12)
+    assert given == [0.5] * 12
+
+
 def test_divergence_raises_with_step_rate_and_loss():
     """A non-finite loss ends the training at once and says where and why."""
     with (
@@ -135,11 +151,11 @@ def test_divergence_raises_with_step_rate_and_loss():
         list(events(network(), lr=1e200, epochs=50))
 
 
-def test_evaluation_in_chunks_equals_one_pass(monkeypatch):
+def test_evaluation_in_chunks_equals_one_pass():
     """The chunk size is a matter of speed only."""
     net, split = network(), blobs(n=53)
     whole = evaluate(net, split)
-    monkeypatch.setattr("mnist_study.training.EVALUATION_CHUNK", 10)
+    net.chunk = 10
     chunked = evaluate(net, split)
     assert chunked.loss == pytest.approx(whole.loss, rel=1e-12)
     assert chunked.accuracy == whole.accuracy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,19 +72,23 @@ class Network:
         shapes = list(itertools.pairwise(sizes))
         self.parameters: Array = np.zeros(sum(i * o + o for i, o in shapes), dtype)
         self.gradient: Array = np.zeros_like(self.parameters)
-        self.layers: list[Dense] = []
+        self.layers = list(self._lay_out(shapes))
+        for weight in self.weights:
+            fan_in, fan_out = weight.shape
+            weight[:] = initial_weights(fan_in, fan_out, init, init_std, rng)
+        self.chunk = CHUNK if self.parameters.size > SMALL else SMALL_CHUNK
+        self._sum: Array = np.zeros_like(self.parameters)  # of the gradients of a batch's chunks
+        self._passes: dict[int, Pass] = {}
+
+    def _lay_out(self, shapes: Sequence[tuple[int, int]]) -> Iterator[Dense]:
+        """The layers, one behind the other in the flat vectors; only the first one sees bytes."""
         start = 0
         for index, (fan_in, fan_out) in enumerate(shapes):
             end = start + fan_in * fan_out + fan_out
-            weight, bias = _views(self.parameters[start:end], fan_in, fan_out)
+            values = _views(self.parameters[start:end], fan_in, fan_out)
             grads = _views(self.gradient[start:end], fan_in, fan_out)
-            scale = 1 / GREY_LEVELS if index == 0 else 1.0
-            weight[:] = initial_weights(fan_in, fan_out, init, init_std, rng)
-            self.layers.append(Dense(weight, bias, *grads, scale))
+            yield Dense(*values, *grads, scale=1 / GREY_LEVELS if index == 0 else 1.0)
             start = end
-        self._sum: Array = np.zeros_like(self.parameters)  # of the gradients of a batch's chunks
-        self.chunk = CHUNK if self.parameters.size > SMALL else SMALL_CHUNK
-        self._passes: dict[int, Pass] = {}
 
     @property
     def weights(self) -> list[Array]:

@@ -10,7 +10,6 @@ of a metric are one point to MLflow, and files go under fixed names.
 from __future__ import annotations
 
 import functools
-import json
 import math
 import os
 import re
@@ -158,6 +157,8 @@ def deliver(spool: Spool, uri: str | None = None) -> None:
 
 def _create_run(uri: str, header: Record, again: bool) -> str:
     """Create the run that `header` describes, unless an earlier try has done so unnoticed."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
     client, experiment = _client(uri), _experiment_id(uri, header["experiment"])
     tags = header["tags"] | {_TOKEN: header["token"]}
     if header["parent"]:
@@ -167,8 +168,9 @@ def _create_run(uri: str, header: Record, again: bool) -> str:
     run = found[0] if found else client.create_run(experiment, header["time"], tags, header["name"])
     run_id = str(run.info.run_id)
     log_values(client, run_id, params=header["params"])
+    use = [InputTag("mlflow.data.context", "training")]
     with first_use(uri):  # two processes with the same new dataset are too much for MLflow, too
-        client.log_inputs(run_id, [_dataset(header["dataset"])])
+        client.log_inputs(run_id, [DatasetInput(Dataset(**header["dataset"]), use)])
     return run_id
 
 
@@ -235,24 +237,6 @@ def metric_key(key: str) -> str:
 
 def _unique(values: Mapping[str, object] | None) -> dict[str, object]:
     return {metric_key(key): value for key, value in (values or {}).items()}
-
-
-def _dataset(facts: Mapping[str, Any]) -> Any:
-    """MLflow's view of a dataset, with our own digest: its own sees the first 13 images only."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    counts, shape = facts["counts"], facts["image_shape"]
-    spec = {"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, *shape]}}
-    schema = {"mlflow_tensorspec": {"features": json.dumps([spec]), "targets": None}}
-    dataset = Dataset(
-        name=facts["name"],
-        digest=facts["digest"],
-        source_type="code",
-        source=json.dumps({"tags": {"mlflow.source.name": "mnist_study.data"}}),
-        schema=json.dumps(schema),
-        profile=json.dumps({f"{split} images": count for split, count in counts.items()}),
-    )
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
 if __name__ == "__main__":

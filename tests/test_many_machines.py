@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from mnist_study.mirror import STUDY_ID, Mirror
 from tests import tracked
-from tests.studied import STATUS, runs_at, search, start, trials_at
+from tests.studied import STATUS, runs_at, search, start, trials_at, trials_in
 
 if TYPE_CHECKING:
     from tests.mlflow_server import Server
@@ -62,6 +62,40 @@ def test_a_study_has_one_store(postgres, server: Server, tmp_path):
         f"tracking.uri must be where study stored is tracked already, {server.uri}" in done.stderr
     )
     assert len(trials_at(postgres.url, "stored")) == 1
+
+
+def test_a_search_goes_on_without_its_mlflow_server(server: Server, tmp_path):
+    """Killed under a search, the server is waited for by none; started again, it has every run."""
+    words = ["hydra.sweeper.n_trials=6", "hydra.sweeper.workers=2", "pruner=none"]
+    words += [f"tracking.uri={server.uri}", "tracking.experiment=restarted", "training.epochs=3"]
+    controller = start(*words, folder=tmp_path)
+    said = tmp_path / "said.txt"
+
+    def finished(count: int) -> bool:
+        try:
+            return sum(t.state == TrialState.COMPLETE for t in trials_in(tmp_path)) >= count
+        except (KeyError, FileNotFoundError):
+            return False
+
+    def wait_for(count: int) -> None:
+        deadline = time.monotonic() + 90
+        while not finished(count):
+            assert time.monotonic() < deadline, said.read_text()
+            time.sleep(0.05)
+
+    wait_for(1)
+    server.kill()
+    wait_for(4)
+    server.start()
+    assert controller.wait(timeout=120) == 0, said.read_text()
+    assert "is complete: 6 trials" in search(*words, folder=tmp_path).stdout
+    parents, children = runs_at(server.uri, "restarted")
+    assert [run.info.status for run in parents] == ["FINISHED"]
+    values = {int(r.data.tags["optuna.trial_number"]): r.data.metrics for r in children}
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert len(children) == 6
+    for trial in trials_in(tmp_path):
+        assert values[trial.number]["final/validation_accuracy"] == trial.value
 
 
 def test_studies_of_one_name_keep_apart(server: Server, tmp_path):

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
 
 import optuna
 import pytest
@@ -110,3 +118,33 @@ def test_list_and_show_read_the_storage(tmp_path):
     assert len(shown.stdout.splitlines()) == 4
     missing = mnist_study("show", "other", folder=tmp_path, module="mnist_study.study")
     assert (missing.returncode, missing.stderr) == (2, "no study other in multirun/\n")
+    assert dashboards_view(tmp_path / "multirun/optuna/study.journal") == [("optuna", 2)]
+
+
+def dashboards_view(journal):
+    """Studies and their numbers of trials, as optuna-dashboard serves them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [shutil.which("optuna-dashboard", path=Path(sys.executable).parent), str(journal)]
+    with subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.DEVNULL) as dashboard:
+        try:
+            studies = ask(f"http://127.0.0.1:{port}/api/studies")["study_summaries"]
+            pages = [f"http://127.0.0.1:{port}/api/studies/{s['study_id']}" for s in studies]
+            return [
+                (study["study_name"], len(ask(page)["trials"]))
+                for study, page in zip(studies, pages, strict=True)
+            ]
+        finally:
+            dashboard.terminate()
+
+
+def ask(url):
+    """A server's answer, once it has started."""
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return json.load(answer)
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(url)

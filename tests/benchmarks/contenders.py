@@ -134,11 +134,11 @@ def textbook(weights, biases, x, labels):
     return loss, [g for g, _ in grads] + [g for _, g in grads]
 
 
-def floor(case, split, steps):
-    """Only the step's matrix products, each on its own in the memory order BLAS likes best.
+def floor(case, split, steps, multiply=lambda a, b, out: partial(np.matmul, a, b, out=out)):
+    """Only the step's matrix products, one call each, in the memory order BLAS likes best.
 
-    No real step gets there: a weight cannot lie in one order for the forward product and in
-    another for the backward one, and images must come from somewhere.
+    A real step must get its images from somewhere, and keep a weight in one order for the forward
+    product and the backward one; in tiles some products take less time than in one call.
     """
     rng = np.random.default_rng(0)
 
@@ -150,10 +150,12 @@ def floor(case, split, steps):
     products = []
     for layer, (fan_in, fan_out) in enumerate(case.shapes):
         w, grad_w, y = both(fan_in, fan_out), both(fan_in, fan_out), both(case.batch, fan_out)
-        products.append(_best(x, w, out=y))
-        products.append(_best([array.T for array in x], y, out=grad_w))
+        triples = [(x, w, y), ([array.T for array in x], y, grad_w)]
         if layer > 0:
-            products.append(_best(y, [array.T for array in w], out=both(case.batch, fan_in)))
+            triples.append((y, [array.T for array in w], both(case.batch, fan_in)))
+        for triple in triples:  # of one array each: all hold the same numbers in other orders
+            forms = [multiply(*one) for one in itertools.product(*triple)]
+            products.append(min(forms, key=_seconds))
         x = y
 
     def run():
@@ -165,10 +167,17 @@ def floor(case, split, steps):
     return run
 
 
-def _best(left, right, out):
-    """The fastest product of one array each: all hold the same numbers in different orders."""
-    candidates = itertools.product(left, right, out)
-    return min((partial(np.matmul, a, b, out=c) for a, b, c in candidates), key=_seconds)
+def floor_in_torch(case, split, steps):
+    """The same products by PyTorch, whose BLAS is another: what NumPy's cannot be blamed for."""
+    import torch
+
+    torch.set_num_threads(1)
+
+    def multiply(*arrays):
+        a, b, out = map(torch.from_numpy, arrays)
+        return partial(torch.mm, a, b, out=out)
+
+    return floor(case, split, steps, multiply)
 
 
 def _seconds(product):

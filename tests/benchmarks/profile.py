@@ -1,7 +1,7 @@
 """Why is a step not all products? CPU time of its parts, measured inside the trainer's own loop.
 
 "products in place" are the floor's products where they stand: between other arrays, in the one
-memory order that a weight has. What is left to gain is in the columns behind it.
+memory order that a weight has, and in tiles. What is left to gain is in the columns behind it.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def steps(arguments, split):
     """Every case with every optimizer: a row of medians and ratios each."""
     from dataclasses import replace
 
-    from tests.benchmarks.contenders import CASES, floor, ours, plain
+    from tests.benchmarks.contenders import CASES, floor, floor_in_torch, ours, plain
     from tests.benchmarks.peers import installed
 
     peers = dict.fromkeys(installed()) if arguments.short else installed()
@@ -107,6 +107,7 @@ def steps(arguments, split):
         if make is None:
             print(f"{name}: not {'asked for (--short)' if arguments.short else 'installed'}")
     makers = {"ours": ours, "floor": floor, "plain": plain}
+    makers |= {"torch's floor": floor_in_torch} if peers["torch"] else {}
     makers |= {name: make for name, make in peers.items() if make}
     print(f"\n{'CPU microseconds a step':38}" + "".join(f"{name:>14}" for name in makers))
     cases = [case for case in CASES if arguments.case in case.name]
@@ -141,7 +142,7 @@ def _row(case, split, makers, arguments):
         "steps": count,
         "microseconds": {name: median(values) for name, values in times.items()},
         "ratios": {name: median(b / a for b, a in both) for name, both in pairs.items()},
-        "losses": {name: loss for name, loss in losses.items() if name != "floor"},
+        "losses": {name: loss for name, loss in losses.items() if "floor" not in name},
         "forms": {name: run.form for name, run in runs.items() if hasattr(run, "form")},
         "rounds": times,
     }

@@ -108,7 +108,9 @@ def first_use(uri: str) -> Iterator[None]:
 def how_to_open(uri: str, experiment: str | None, run_id: str | None) -> str:
     """How a person sees the run: the command where one is needed, and the page."""
     path = database_path(uri)
-    page = f"/#/experiments/{experiment}/runs/{run_id}" if experiment and run_id else ""
+    # MLflow opens its pages for language models unless it is told that these are runs of training
+    run = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
+    page = run if experiment and run_id else ""
     if uri.startswith("http"):
         return f"open {without_passwords(uri).rstrip('/')}{page}"
     command = "mlflow ui"

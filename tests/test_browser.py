@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 import urllib.parse
@@ -60,7 +61,7 @@ def runs(server: Server, tmp_path_factory):
         assert done.returncode == 0, done.stderr
         hints.append(done.stdout.split("open ")[-1].strip())
     experiment = hints[0].split("/experiments/")[1].split("/")[0]
-    return experiment, hints, [hint.rsplit("/", 1)[1] for hint in hints]
+    return experiment, hints, [re.search(r"runs/(\w+)", hint)[1] for hint in hints]
 
 
 def page(browser, server, address, *words, patience=40):

@@ -57,7 +57,9 @@ def test_the_default_run_reaches_its_accuracy_and_is_tracked(tmp_path):
     assert "test/accuracy" not in run["metrics"]  # looked at once, at the end
     artifacts = {path.name for path in (tmp_path / "mlruns").rglob("artifacts/*")}
     assert {"weights.png", "loss.png", "accuracy.png", "config.yaml", "weights.npz"} <= artifacts
-    assert re.search(r"mlflow ui .*#/experiments/\d+/runs/\w{32}", done.stdout)
+    assert re.search(
+        r"mlflow ui .*#/experiments/\d+/runs/\w{32}\?workflowType=machine_learning", done.stdout
+    )
 
 
 def test_the_same_seed_gives_the_same_weights_in_two_processes(tmp_path):

@@ -371,7 +371,8 @@ def test_the_default_store_is_where_mlflow_ui_looks(tmp_path, monkeypatch):
     assert {"mlflow.db", "mlruns"} <= {path.name for path in tmp_path.iterdir()}
     assert store_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
     assert tracker.hint().startswith("mlflow ui ")
-    assert tracker.hint().endswith(f"/#/experiments/1/runs/{tracker.run_id}")
+    page = f"/#/experiments/1/runs/{tracker.run_id}?workflowType=machine_learning"
+    assert tracker.hint().endswith(page)
 
 
 def test_the_environment_names_a_store_where_the_configuration_does_not(monkeypatch):

@@ -50,7 +50,8 @@ def test_the_run_is_named_before_the_training_is_over(server: Server, tmp_path):
     with open_tracker(tracked.settings(server.uri), tracked.record(tmp_path)) as tracker:
         list(tracker.follow(tracked.events()))
     experiment = ensure_experiment(tracked.settings(server.uri))
-    assert tracker.hint() == f"open {server.uri}/#/experiments/{experiment}/runs/{tracker.run_id}"
+    page = f"/#/experiments/{experiment}/runs/{tracker.run_id}?workflowType=machine_learning"
+    assert tracker.hint() == f"open {server.uri}{page}"
 
 
 def test_a_killed_server_loses_and_doubles_nothing(server: Server, tmp_path, monkeypatch):

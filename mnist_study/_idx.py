@@ -93,6 +93,6 @@ def read(files: Mapping[Path, bytes]) -> Table:
     training, test = labels
     shape = (len(training) + len(test), *images[0].shape[1:])
     table = Table.blank(shape, training=len(training), validation=0)
-    np.concatenate(images, out=table.images)
+    np.concatenate(images, out=table.images.reshape(shape))
     np.concatenate(labels, out=table.labels)
     return table.sealed()

@@ -108,7 +108,7 @@ def read(tree: Tree) -> Table:
             if image.shape != shape:
                 facts = f"{height} x {width} as in {first}, has {image.shape[0]} x {image.shape[1]}"
                 raise ValueError(f"{path}: must have {facts} pixels")
-            table.images[row], table.labels[row] = image, label
+            table.images[row], table.labels[row] = image.reshape(-1), label
     return table.sealed()
 
 
@@ -170,7 +170,8 @@ def write(root: Path, table: Table) -> None:
         for part, label in {(p, labels[k]) for k, (p, _) in enumerate(rows)}:
             (scratch / part / str(label)).mkdir(parents=True)
         for k, (part, row) in enumerate(_progress(rows, "writing PNG files")):
-            iio.imwrite(scratch / part / str(labels[k]) / f"{row:05}.png", table.images[k])
+            image = table.images[k].reshape(table.image_shape)
+            iio.imwrite(scratch / part / str(labels[k]) / f"{row:05}.png", image)
         scratch.replace(root)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -44,9 +44,9 @@ class DensePass:
         self.x, self.y, self.grad_y, self.grad_x = x, y, grad_y, grad_x
         self._bias, self._scale = layer.bias, layer.scale
         ones = np.ones((1, len(x)), x.dtype)
-        self._to_y = product(x, layer.weight, y)
         self._to_bias = product(ones, grad_y, layer.grad_bias[np.newaxis])
-        self._to_weight = product(x.T, grad_y, layer.grad_weight)
+        self._to_y: Callable[[], object] = product(x, layer.weight, y)
+        self._to_weight: Callable[[], object] = product(x.T, grad_y, layer.grad_weight)
         self._to_x = None if grad_x is None else product(grad_y, layer.weight.T, grad_x)
 
     def forward(self) -> None:
@@ -73,6 +73,7 @@ class DensePass:
 IN_PLACE = 10**6  # multiply-adds
 TILE = 112  # rows, at most
 NARROW = 32  # columns
+WIDE = 512  # columns, from which on BLAS wants other orders and more rows
 
 
 def product(a: Array, b: Array, out: Array) -> Callable[[], Array]:
@@ -81,7 +82,7 @@ def product(a: Array, b: Array, out: Array) -> Callable[[], Array]:
     Shapes: a (rows, inner), b (inner, columns), out (rows, columns).
     """
     (rows, inner), columns = a.shape, b.shape[1]
-    most = min(TILE, rows - 1, IN_PLACE // (inner * columns))
+    most = min(TILE, rows, IN_PLACE // (inner * columns))
     tile = max((t for t in range(8, most + 1) if rows % t == 0), default=rows)
     worth = columns <= NARROW or (b.flags.c_contiguous and (tile >= 60 or rows <= 4 * tile))
     if tile < rows and worth:

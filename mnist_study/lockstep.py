@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_study.data import Split
-from mnist_study.layers import NARROW, Array, product
+from mnist_study.layers import NARROW, Array
 from mnist_study.losses import CrossEntropy, Gradient, Labels
 from mnist_study.network import GREY_LEVELS, Network
 from mnist_study.optimizers import Optimizer
 from mnist_study.schedules import Schedule
+from mnist_study.stairs import Extents, LitProducts
 from mnist_study.training import (
     Batches,
     Diverged,
@@ -29,6 +30,7 @@ from mnist_study.training import (
     Sampling,
     Score,
     Tally,
+    chunks_of,
 )
 
 CHUNK = 500  # images a product: 500 x 784 float32 are 1.6 MB, about a core's cache
@@ -68,8 +70,8 @@ def train_together(
     for epoch in range(1, epochs + 1):
         tallies = [Tally() for _ in members]
         points: list[Point] = []
-        for images, labels in batches.epoch():
-            results = columns.loss_and_gradient(images, labels)
+        for images, labels, extents in batches.epoch():
+            results = columns.loss_and_gradient(images, labels, extents)
             for tally, (loss, correct) in zip(tallies, results, strict=True):
                 tally.add(loss, correct, len(labels))
             rates = columns.step(results, step)
@@ -124,7 +126,6 @@ class Columns:
             self._weights[:, :, k], self._biases[:, k] = layer.weight, layer.bias
         self._grads: Array = np.empty((width, pixels), dtype)
         self._bias_grads: Array = np.empty(width, dtype)
-        self._product: Array = np.empty((width, pixels), dtype)
         self._chunks: dict[int, Chunk] = {}
 
     def snapshot(self) -> tuple[Array, Array]:
@@ -132,7 +133,7 @@ class Columns:
         return self._weights.copy(), self._biases.copy()
 
     def loss_and_gradient(
-        self, images: NDArray[np.uint8], labels: Labels
+        self, images: NDArray[np.uint8], labels: Labels, extents: Extents
     ) -> list[tuple[float, int]]:
         """Each member's loss and correct images of a batch; writes each network's `gradient`.
 
@@ -142,14 +143,13 @@ class Columns:
         self._grads.fill(0)
         self._bias_grads.fill(0)
         for start in range(0, len(labels), CHUNK):
-            part = labels[start : start + CHUNK]
-            chunk = self._chunk(len(part))
-            loss, correct = chunk.scores(images[start : start + CHUNK], part)
+            part = slice(start, start + CHUNK)
+            chunk = self._chunk(len(labels[part]))
+            loss, correct = chunk.scores(images[part], labels[part], extents[part])
             losses += loss
             corrects += correct
             chunk.to_gradient(1 / len(labels), [member.gradient for member in self.members])
-            np.matmul(chunk.by_column, chunk.images, out=self._product)  # (columns, pixels)
-            self._grads += self._product
+            self._grads += chunk.grads
             self._bias_grads += chunk.by_column.sum(axis=1)
         self._grads *= 1 / GREY_LEVELS
         used = math.prod(self.shape)
@@ -189,22 +189,23 @@ class Chunk:
     def __init__(self, size: int, weights: Array, biases: Array, shape: tuple[int, int]) -> None:
         (pixels, width), dtype = weights.shape, weights.dtype
         classes, self.runs = shape
-        self.images: Array = np.empty((size, pixels), dtype)
         self.by_column: Array = np.empty((width, size), dtype)  # logits, then their gradient
         # BLAS writes few columns as fast one after another as row by row, and many not
         rows = None if width <= NARROW else np.empty((size, width), dtype)
-        self._to_logits = product(self.images, weights, self.by_column.T if rows is None else rows)
+        self.grads: Array = np.empty((width, pixels), dtype)
+        by_row = self.by_column.T
+        self._lit = LitProducts(weights, by_row if rows is None else rows, by_row, self.grads.T)
         self._rows, self._biases = rows, biases[:, np.newaxis]
         self._labels = np.empty((self.runs, size), np.intp)
         by_class = self.by_column[: classes * self.runs].reshape(classes, self.runs * size)
         self._cross_entropy = CrossEntropy(self.runs * size, classes, dtype, by_class)
 
     def scores(
-        self, images: NDArray[np.uint8], labels: Labels
+        self, images: NDArray[np.uint8], labels: Labels, extents: Extents
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Each run's loss, summed over the images, and number of correct ones."""
-        np.copyto(self.images, images)  # grey values 0..255
-        self._to_logits()
+        self._lit.load(images, extents)  # grey values 0..255
+        self._lit.to_y()
         if self._rows is not None:
             np.copyto(self.by_column, self._rows.T)
         self.by_column *= 1 / GREY_LEVELS
@@ -215,14 +216,18 @@ class Chunk:
         return losses.reshape(by_run).sum(axis=1, dtype=float), hits.reshape(by_run).sum(axis=1)
 
     def to_gradient(self, factor: float, gradients: Sequence[Gradient]) -> None:
-        """`by_column` becomes the gradient at the logits of `factor` times the losses."""
-        size = len(self.images)
+        """Write the gradient of `factor` times the losses: at the logits, then at the weights.
+
+        They are in `by_column` and `grads`; the latter is yet to be divided by `GREY_LEVELS`.
+        """
+        size = len(self.by_column[0])
         report = [
             slice(k * size, (k + 1) * size)
             for k, gradient in enumerate(gradients)
             if gradient == "report"
         ]
         self._cross_entropy.to_gradient(factor, report)
+        self._lit.to_weight()
 
 
 def score_points(points: Sequence[Point], split: Split) -> list[list[Score]]:
@@ -235,12 +240,10 @@ def score_points(points: Sequence[Point], split: Split) -> list[list[Score]]:
     biases = np.concatenate([point.biases for point in points], axis=1).reshape(-1)
     losses, corrects = np.zeros(runs), np.zeros(runs, np.intp)
     chunks: dict[int, Chunk] = {}
-    for start in range(0, len(split.labels), CHUNK):
-        labels = split.labels[start : start + CHUNK]
+    for images, labels, extents in chunks_of(split, CHUNK):
         if len(labels) not in chunks:
             chunks[len(labels)] = Chunk(len(labels), weights, biases, (classes, runs))
-        images = split.images[start : start + CHUNK]
-        loss, correct = chunks[len(labels)].scores(images, labels)
+        loss, correct = chunks[len(labels)].scores(images, labels, extents)
         losses += loss
         corrects += correct
     n = len(split.labels)

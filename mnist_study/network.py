@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mnist_study.layers import ACTIVATIONS, NARROW, Array, Dense, DensePass
+from mnist_study.layers import ACTIVATIONS, NARROW, WIDE, Array, Dense, DensePass
 from mnist_study.losses import CrossEntropy, Gradient, Labels
+from mnist_study.stairs import Extents, ImagePass
 
 GREY_LEVELS = 255  # images are bytes; the network sees them divided by this, in [0, 1]
-WIDE = 512  # units; see `_views`
 CHUNK = 2000  # images a pass, at most: as float32 they are 6 MB
 SMALL, SMALL_CHUNK = 2**14, 300  # parameters whose sums cost so little that 1 MB is better
 
@@ -24,8 +24,8 @@ SMALL, SMALL_CHUNK = 2**14, 300  # parameters whose sums cost so little that 1 M
 class Pass:
     """A network at work on batches of one size: buffers made once and used again each step."""
 
-    images: Array  # (batch, pixels): grey values 0..255; the first layer scales them
-    layers: list[DensePass]
+    first: ImagePass
+    layers: list[DensePass]  # all of them
     cross_entropy: CrossEntropy
 
 
@@ -102,11 +102,13 @@ class Network:
 
     def logits(self, images: NDArray[np.uint8]) -> Array:  # images: (batch, pixels)
         """Forward pass; the result, (batch, classes), is valid until the next call."""
-        return self._forward(images).cross_entropy.logits
+        return self._forward(images, None).cross_entropy.logits
 
-    def loss(self, images: NDArray[np.uint8], labels: Labels) -> tuple[float, int]:
+    def loss(
+        self, images: NDArray[np.uint8], labels: Labels, extents: Extents | None = None
+    ) -> tuple[float, int]:
         """Loss in nats per image and number of correct images of a batch."""
-        return self._forward(images).cross_entropy(labels, None)
+        return self._forward(images, extents).cross_entropy(labels, None)
 
     def loss_and_gradient(
         self,
@@ -114,6 +116,7 @@ class Network:
         labels: Labels,
         gradient: Gradient = "exact",
         scale: float = 1.0,
+        extents: Extents | None = None,
     ) -> tuple[float, int]:
         """Loss in nats per image and number of correct images of a batch; writes `self.gradient`.
 
@@ -122,6 +125,7 @@ class Network:
             labels: (batch,), in [0, classes).
             gradient: see `CrossEntropy`.
             scale: of the loss that the gradient is of.
+            extents: (batch,), see `LitProducts`; None: all pixels count.
 
         A large batch goes through in chunks whose gradients are summed: the images of a chunk are
         still near the core when the backward pass needs them again.
@@ -129,23 +133,29 @@ class Network:
         n = len(labels)
         factor = scale / n
         if n <= self.chunk:
-            return self._pass(images, labels, gradient, factor)
+            return self._pass(images, labels, extents, gradient, factor)
         loss_sum, correct_sum = 0.0, 0
         self._sum.fill(0)
         for start in range(0, n, self.chunk):
-            part, end = labels[start : start + self.chunk], start + self.chunk
-            loss, correct = self._pass(images[start:end], part, gradient, factor)
-            loss_sum += loss * len(part)
+            part = slice(start, start + self.chunk)
+            lit = None if extents is None else extents[part]
+            loss, correct = self._pass(images[part], labels[part], lit, gradient, factor)
+            loss_sum += loss * len(labels[part])
             correct_sum += correct
             self._sum += self.gradient
         np.copyto(self.gradient, self._sum)
         return loss_sum / n, correct_sum
 
     def _pass(
-        self, images: NDArray[np.uint8], labels: Labels, gradient: Gradient, factor: float
+        self,
+        images: NDArray[np.uint8],
+        labels: Labels,
+        extents: Extents | None,
+        gradient: Gradient,
+        factor: float,
     ) -> tuple[float, int]:
         """Forward and backward of images that may be a part of a larger batch."""
-        at = self._forward(images)
+        at = self._forward(images, extents)
         loss, correct = at.cross_entropy(labels, gradient, factor)
         for layer in reversed(at.layers):
             layer.backward()
@@ -154,9 +164,9 @@ class Network:
                 layer.grad_x *= layer.x
         return loss, correct
 
-    def _forward(self, images: NDArray[np.uint8]) -> Pass:
+    def _forward(self, images: NDArray[np.uint8], extents: Extents | None) -> Pass:
         at = self._passes.get(len(images)) or self._set_up(len(images))
-        np.copyto(at.images, images)
+        at.first.load(images, extents)
         for layer in at.layers[:-1]:
             layer.forward()
             self.activation.apply(layer.y)
@@ -165,7 +175,7 @@ class Network:
 
     def _set_up(self, batch: int) -> Pass:
         dtype = self.parameters.dtype
-        pixels, classes = self.layers[0].weight.shape[0], len(self.layers[-1].bias)
+        classes = len(self.layers[-1].bias)
         hidden = [len(layer.bias) for layer in self.layers[:-1]]
 
         def outputs() -> list[Array]:
@@ -173,15 +183,15 @@ class Network:
             shapes = zip(hidden, orders, strict=True)
             return [np.empty((batch, units), dtype, order) for units, order in shapes]
 
-        images = np.empty((batch, pixels), dtype)
         cross_entropy = CrossEntropy(batch, classes, dtype)
-        values = [images, *outputs(), cross_entropy.logits]
+        values = [*outputs(), cross_entropy.logits]
         grads = [*outputs(), cross_entropy.gradient]
-        layers = [
-            DensePass(layer, values[k], values[k + 1], grads[k], grads[k - 1] if k else None)
-            for k, layer in enumerate(self.layers)
+        first = ImagePass(self.layers[0], values[0], grads[0])
+        others = [
+            DensePass(layer, values[k - 1], values[k], grads[k], grads[k - 1])
+            for k, layer in enumerate(self.layers[1:], 1)
         ]
-        self._passes[batch] = Pass(images, layers, cross_entropy)
+        self._passes[batch] = Pass(first, [first, *others], cross_entropy)
         return self._passes[batch]
 
 

@@ -21,7 +21,6 @@ from mnist_study.figures import (
     weight_images,
     weight_sheet,
 )
-from mnist_study.network import Network
 from mnist_study.record import (
     CURVES,
     RunRecord,
@@ -98,7 +97,7 @@ class Recorder:
         images = weight_images(weights[:, :UNIT_IMAGES], self.record.dataset.image_shape)
         for unit, image in enumerate(images):
             self._image(f"weights/final/{kind}_{unit}", _encoded(image), step=0)
-        self._file("weights.npz", _packed(self.record.network))
+        self._file("weights.npz", _packed(self.record))
         if self.record.stride > 1:
             self._file(CURVES, _packed_curves(self._curves))
         for quantity in ("loss", "accuracy"):
@@ -119,9 +118,9 @@ class Recorder:
 
     def _first_layer(self) -> tuple[np.ndarray[Any, Any], list[str] | None]:
         """The weights, (pixels, units), and the classes that they stand for if they do."""
-        weights = self.record.network.weights
-        softmax = len(weights) == 1
-        return weights[0], [str(c) for c in range(self.record.dataset.classes)] if softmax else None
+        dataset, weights = self.record.dataset, self.record.network.weights
+        titles = [str(c) for c in range(dataset.classes)] if len(weights) == 1 else None
+        return dataset.by_pixel(weights[0]), titles
 
     def _sheet(self) -> dict[str, bytes]:
         """A sheet of the weights as they are, also put under its step; encoded once a step."""
@@ -205,9 +204,11 @@ def _packed_curves(curves: Mapping[str, Curve]) -> bytes:
     return packed.getvalue()
 
 
-def _packed(network: Network) -> bytes:
-    """All parameters as the arrays W1 b1 W2 b2 ... of a .npz file."""
-    layers = enumerate(zip(network.weights, network.biases, strict=True), 1)
+def _packed(record: RunRecord) -> bytes:
+    """All parameters as the arrays W1 b1 W2 b2 ... of a .npz file; W1 has a picture's pixels."""
+    first, *others = record.network.weights
+    weights = [record.dataset.by_pixel(first), *others]
+    layers = enumerate(zip(weights, record.network.biases, strict=True), 1)
     arrays = {f"{name}{i}": a for i, pair in layers for name, a in zip("Wb", pair, strict=True)}
     packed = io.BytesIO()
     np.savez(packed, allow_pickle=False, **arrays)

@@ -111,6 +111,8 @@ def compose_run(config: DictConfig) -> Run:
     network = build(
         config, "model", pixels, dataset.classes, rng=init_rng, dtype=np.dtype(settings.dtype)
     )
+    first = network.weights[0]
+    first[:] = first[dataset.pixel_order]  # drawn for a picture's pixels, row by row
     steps = epoch_steps(images, batch_size, cast(Sampling, settings.sampling))
     return Run(
         settings=settings,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from mnist_study.optimizers import Optimizer, Sgd
 from mnist_study.schedules import Schedule
 
 Sampling = Literal["shuffle", "replacement"]
+# images (batch, pixels), labels (batch,) and extents (batch,), which ascend
+Batch = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.unsignedinteger[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,10 @@ def train(
     step = 0
     for epoch in range(1, epochs + 1):
         total, points = Tally(), Means()
-        for images, labels in batches.epoch():
+        for images, labels, extents in batches.epoch():
             lr = optimizer.lr * schedule(step)
             scale = lr if is_sgd else 1.0
-            loss, correct = network.loss_and_gradient(images, labels, gradient, scale)
+            loss, correct = network.loss_and_gradient(images, labels, gradient, scale, extents)
             if not math.isfinite(loss):
                 raise Diverged(f"loss is {loss} at step {step}, rate {lr:.3g}")
             optimizer.step(network.gradient, 1.0 if is_sgd else lr)
@@ -122,12 +124,9 @@ def evaluate(network: Network, split: Split) -> Score:
     if len(split.labels) == 0:
         raise ValueError("a score needs at least one image")
     total = Tally()
-    # memory maps, without their subclass's overhead
-    images, labels = np.asarray(split.images), np.asarray(split.labels)
-    for start in range(0, len(labels), network.chunk):
-        part, end = labels[start : start + network.chunk], start + network.chunk
-        loss, correct = network.loss(images[start:end], part)
-        total.add(loss, correct, len(part))
+    for images, labels, extents in chunks_of(split, network.chunk):
+        loss, correct = network.loss(images, labels, extents)
+        total.add(loss, correct, len(labels))
     return total.score()
 
 
@@ -152,37 +151,54 @@ class Batches:
                 "1 <= batch_size <= training images must hold, "
                 f"got batch_size={batch_size}, training images={n}"
             )
-        self.training, self.batch_size, self.sampling, self.rng = (
-            training,
-            batch_size,
-            sampling,
-            rng,
-        )
-        self._pixels = np.asarray(training.images)  # a memory map, without its subclass's overhead
-        self._images = np.empty((batch_size, self._pixels.shape[1]), np.uint8)
-        self._labels = np.empty(batch_size, training.labels.dtype)
+        self.batch_size, self.sampling, self.rng = batch_size, sampling, rng
+        self._images = n
+        self._gather = Gather(training, batch_size)
+        self._all: Batch | None = None
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return epoch_steps(len(self.training.labels), self.batch_size, self.sampling)
+        return epoch_steps(self._images, self.batch_size, self.sampling)
 
-    def epoch(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        """Yield the images (batch, pixels) and labels (batch,) of one epoch, in reused buffers."""
-        n = len(self.training.labels)
-        if self.sampling == "shuffle" and self.batch_size == n:  # full batch: order changes nothing
-            yield self._pixels, self.training.labels
+    def epoch(self) -> Iterator[Batch]:
+        """Yield the batches of one epoch, in reused buffers."""
+        n, size = self._images, self.batch_size
+        if self.sampling == "shuffle" and size == n:  # the whole set: always the same batch
+            self._all = self._all or self._gather(np.arange(n))
+            yield self._all
             return
         if self.sampling == "shuffle":
             order = self.rng.permutation(n)
         else:  # the report's draw: each batch anew from the whole set
-            order = self.rng.integers(0, n, len(self) * self.batch_size)
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            images, labels = self._images[: len(rows)], self._labels[: len(rows)]
-            # mode "clip" writes straight into `out`; the rows are in range
-            self._pixels.take(rows, axis=0, out=images, mode="clip")
-            self.training.labels.take(rows, out=labels, mode="clip")
-            yield images, labels
+            order = self.rng.integers(0, n, len(self) * size)
+        for start in range(0, len(order), size):
+            yield self._gather(order[start : start + size])
+
+
+class Gather:
+    """Rows of a set as a batch, in buffers used again each time."""
+
+    def __init__(self, split: Split, size: int) -> None:
+        """Make buffers for up to `size` rows."""
+        # memory maps, without their subclass's overhead
+        self._from = [np.asarray(a) for a in (split.images, split.labels, split.extents)]
+        self._to = [np.empty((size, *a.shape[1:]), a.dtype) for a in self._from]
+
+    def __call__(self, rows: NDArray[np.intp]) -> Batch:
+        """The images, labels and extents of some rows, sorted by extent (see `LitProducts`)."""
+        rows = rows[np.argsort(self._from[2].take(rows), kind="stable")]
+        images, labels, extents = (to[: len(rows)] for to in self._to)
+        for source, to in zip(self._from, (images, labels, extents), strict=True):
+            source.take(rows, axis=0, out=to, mode="clip")  # "clip" writes straight into `out`
+        return images, labels, extents
+
+
+def chunks_of(split: Split, size: int) -> Iterator[Batch]:
+    """All rows of `split`, `size` at a time and those of least extent first, in reused buffers."""
+    gather = Gather(split, min(size, len(split.labels)))
+    order = np.argsort(split.extents, kind="stable")
+    for start in range(0, len(order), size):
+        yield gather(order[start : start + size])
 
 
 class Tally:

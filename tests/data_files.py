@@ -50,5 +50,6 @@ def toy_parts(training=12, test=6, classes=3, shape=(4, 5)):
 def toy_table(parts):
     images = np.concatenate(parts[::2])
     table = Table.blank(images.shape, training=len(parts[0]), validation=0)
-    table.images[:], table.labels[:] = images, np.concatenate(parts[1::2])
+    table.images[:] = images.reshape(table.images.shape)
+    table.labels[:] = np.concatenate(parts[1::2])
     return table.sealed()

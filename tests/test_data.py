@@ -21,6 +21,7 @@ def assert_same(one, other):
     for part in ("train", "validation", "test"):
         np.testing.assert_array_equal(getattr(one, part).images, getattr(other, part).images)
         np.testing.assert_array_equal(getattr(one, part).labels, getattr(other, part).labels)
+        np.testing.assert_array_equal(getattr(one, part).extents, getattr(other, part).extents)
     assert (one.classes, one.image_shape) == (other.classes, other.image_shape)
     assert one.digest == other.digest
 
@@ -43,11 +44,10 @@ def test_mnist_is_the_published_one():
 def test_the_three_sources_agree(tmp_path):
     """The same 3,500 digits as IDX and as PNG files are the same arrays, in the same order."""
     mnist = data.mnist(validation=0, split_seed=0, cache=None)
-    square = (-1, 28, 28)
     parts = (
-        mnist.train.images[:3000].reshape(square),
+        mnist.pictures(mnist.train.images[:3000]),
         mnist.train.labels[:3000],
-        mnist.test.images[:500].reshape(square),
+        mnist.pictures(mnist.test.images[:500]),
         mnist.test.labels[:500],
     )
     _png.write(tmp_path / "png", toy_table(parts))
@@ -56,7 +56,7 @@ def test_the_three_sources_agree(tmp_path):
     assert (idx.name, png.name) == ("idx:idx", "png:png")
     assert_same(idx, png)
     whole = load(data.png, tmp_path / "png")
-    np.testing.assert_array_equal(whole.train.images, mnist.train.images[:3000])
+    np.testing.assert_array_equal(whole.pictures(whole.train.images), parts[0])
     np.testing.assert_array_equal(whole.test.labels, mnist.test.labels[:500])
 
 
@@ -81,7 +81,7 @@ def test_idx_takes_every_usual_spelling(tmp_path, names):
     """Dashed, dotted, gzipped and prefixed names do; classes and size come from the data."""
     dataset = load(data.idx, write_idx(tmp_path, toy_parts(), names))
     assert (dataset.classes, dataset.image_shape) == (3, (4, 5))
-    np.testing.assert_array_equal(dataset.train.images, toy_parts()[0].reshape(12, 20))
+    np.testing.assert_array_equal(dataset.pictures(dataset.train.images), toy_parts()[0])
 
 
 def test_idx_prefers_the_unpacked_twin(tmp_path):
@@ -117,9 +117,8 @@ def test_png_reads_other_kinds_of_grey(tmp_path, kind):
     }[kind]
     iio.imwrite(path, image)
     expected = (grey > 127) * 255 if kind == "bit" else grey
-    np.testing.assert_array_equal(
-        load(data.png, tmp_path / "tree").train.images[0], expected.ravel()
-    )
+    read = load(data.png, tmp_path / "tree")
+    np.testing.assert_array_equal(read.pictures(read.train.images[:1])[0], expected)
 
 
 def test_colour_becomes_luminance(tmp_path):
@@ -129,8 +128,9 @@ def test_colour_becomes_luminance(tmp_path):
     image[0, :3] = 255 * np.eye(3)
     image[1] = 255
     iio.imwrite(tmp_path / "tree" / "Train" / "0" / "00000.png", image)
-    grey = load(data.png, tmp_path / "tree").train.images[0]
-    assert grey[:10].tolist() == [76, 150, 29, 0, 0] + [255] * 5
+    read = load(data.png, tmp_path / "tree")
+    grey = read.pictures(read.train.images[:1])[0]
+    assert grey[:2].tolist() == [[76, 150, 29, 0, 0], [255] * 5]
 
 
 def test_export_writes_a_tree_that_reads_back(tmp_path, monkeypatch, capsys, caplog):

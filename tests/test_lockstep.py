@@ -31,8 +31,11 @@ RUNS = [  # optimizer, schedule, gradient
 
 
 def images(n, seed):
+    """Random ones, each black from a column of its own on."""
     rng = np.random.default_rng(seed)
-    return Split(rng.integers(0, 256, (n, 20), dtype=np.uint8), rng.integers(0, 3, n))
+    extents, labels = rng.integers(1, 21, n), rng.integers(0, 3, n)
+    grey = rng.integers(1, 256, (n, 20), dtype=np.uint8) * (np.arange(20) < extents[:, None])
+    return Split(grey.astype(np.uint8), labels, extents)
 
 
 def settings(**keys):

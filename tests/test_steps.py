@@ -9,6 +9,7 @@ import pytest
 
 from mnist_study import network as network_module
 from mnist_study import optimizers as optimizers_module
+from mnist_study import stairs as stairs_module
 from mnist_study.layers import product
 from mnist_study.network import Network
 from mnist_study.optimizers import Adam, AdamW, Momentum, Nesterov, Sgd
@@ -89,25 +90,39 @@ class Textbook:
         return RATE * mean / (np.sqrt(square) + EPS) + decay
 
 
-@pytest.mark.parametrize("form", ["plain-order", "wide-order", "chunks", "blocks"])
+def dark_behind(images, rng):
+    """Each image black from a column of its own on; these columns, ascending."""
+    extents = np.sort(rng.integers(0, images.shape[1] + 1, len(images)))
+    images[np.arange(images.shape[1]) >= extents[:, None]] = 0
+    return extents
+
+
+@pytest.mark.parametrize("form", ["plain-order", "wide-order", "chunks", "stairs", "blocks"])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_fast_step_is_the_textbooks(monkeypatch, name, depth, form):
     """Two epochs with an odd last batch: losses, hits and weights agree to rounding."""
     # memory order of wide layers and chunks of large batches, at sizes that a test can afford
-    sizes = {"wide-order": {"NARROW": 5, "WIDE": 6}, "chunks": {"SMALL_CHUNK": 3}}
-    for constant, value in sizes.get(form, {}).items():
-        monkeypatch.setattr(network_module, constant, value)
-    if form == "blocks":  # of large parameter vectors
-        monkeypatch.setattr(optimizers_module, "BLOCK", 16)
+    sizes = {
+        "wide-order": (network_module, {"NARROW": 5, "WIDE": 6}),
+        "chunks": (network_module, {"SMALL_CHUNK": 3}),
+        "stairs": (stairs_module, {"ROUND": 2, "WORTH": 1}),
+        "blocks": (optimizers_module, {"BLOCK": 16}),  # of large parameter vectors
+    }
+    room, constants = sizes.get(form, (None, {}))
+    for constant, value in constants.items():
+        monkeypatch.setattr(room, constant, value)
+    rng = np.random.default_rng(2)
     net = make(depth)
     optimizer = OPTIMIZERS[name](net.parameters)
     weights, biases = [w.copy() for w in net.weights], [b.copy() for b in net.biases]
     params = [p for pair in zip(weights, biases, strict=True) for p in pair]
     textbook = Textbook(name, params)
     for images, labels in batches() * 2:
+        extents = dark_behind(images, rng) if form in ("stairs", "chunks") else None
         loss, correct, grads = textbook_gradients(weights, biases, images, labels, "relu", "exact")
-        assert net.loss_and_gradient(images, labels) == (pytest.approx(loss, rel=1e-9), correct)
+        value = net.loss_and_gradient(images, labels, extents=extents)
+        assert value == (pytest.approx(loss, rel=1e-9), correct)
         optimizer.step(net.gradient, RATE)
         textbook.step(grads)
     for fast, plain in zip([*net.weights, *net.biases], [*weights, *biases], strict=True):

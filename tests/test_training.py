@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnist_study._table import extents
 from mnist_study.data import Split
 from mnist_study.network import Network
 from mnist_study.optimizers import Sgd
@@ -20,7 +21,7 @@ def blobs(n=60, seed=0):
     labels = np.arange(n) % 3
     images = rng.integers(0, 60, (n, 16), dtype=np.uint8)
     images[np.arange(n), labels] = 250
-    return Split(images, labels.astype(np.int64))
+    return Split(images, labels.astype(np.int64), extents(images))
 
 
 def network(seed=0, depth=2, dtype=np.float64):
@@ -51,9 +52,10 @@ def test_shuffled_batches_partition_the_epoch(n, data):
     """Each image comes exactly once an epoch, in batches of the asked size but for the last one."""
     size = data.draw(st.integers(1, n))
     images = np.arange(n, dtype=np.uint8)[:, None]
-    batches = Batches(Split(images, np.arange(n)), size, "shuffle", np.random.default_rng(n))
+    split = Split(images, np.arange(n), extents(images))
+    batches = Batches(split, size, "shuffle", np.random.default_rng(n))
     for _ in range(2):
-        seen = [(pixels[:, 0].tolist(), labels.tolist()) for pixels, labels in batches.epoch()]
+        seen = [(pixels[:, 0].tolist(), labels.tolist()) for pixels, labels, _ in batches.epoch()]
         assert all(pixels == labels for pixels, labels in seen)
         assert sorted(label for _, labels in seen for label in labels) == list(range(n))
         assert [len(labels) for _, labels in seen[:-1]] == [size] * (len(seen) - 1)
@@ -63,10 +65,11 @@ def test_shuffled_batches_partition_the_epoch(n, data):
 def test_drawn_batches_are_whole_and_repeat_images():
     """The report's draw with replacement: n // batch whole batches, some images twice."""
     batches = Batches(blobs(n=50), 20, "replacement", np.random.default_rng(0))
-    epochs = [[labels for _, labels in batches.epoch()] for _ in range(3)]
+    epochs = [[labels for _, labels, _ in batches.epoch()] for _ in range(3)]
     assert [[len(labels) for labels in epoch] for epoch in epochs] == [[20, 20]] * 3
-    images = Split(np.arange(50, dtype=np.uint8)[:, None], np.arange(50))
-    drawn = next(iter(Batches(images, 40, "replacement", np.random.default_rng(0)).epoch()))[1]
+    images = np.arange(50, dtype=np.uint8)[:, None]
+    split = Split(images, np.arange(50), extents(images))
+    drawn = next(iter(Batches(split, 40, "replacement", np.random.default_rng(0)).epoch()))[1]
     assert len(set(drawn.tolist())) < 40
 
 

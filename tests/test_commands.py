@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 
+from mnist_study import _idx, data
 from tests.command import PROJECT, mnist_study
 from tests.studied import runs_of
 
@@ -45,6 +46,16 @@ def test_a_run_of_the_readme_works(words, tmp_path):
         assert re.search(r"accuracy +\d\d\.\d\d%", done.stdout)
 
 
+def accuracy_of_the_files(weights):
+    """What saved weights reach on the test images as they lie in MNIST's files, by plain NumPy."""
+    table = _idx.read(data._embedded())
+    images, labels = table.images[table.training :], table.labels[table.training :]
+    with np.load(weights) as arrays:
+        hidden = np.maximum(images / 255 @ arrays["W1"] + arrays["b1"], 0)
+        logits = hidden @ arrays["W2"] + arrays["b2"]
+    return (logits.argmax(axis=1) == labels).mean()
+
+
 def test_the_default_run_reaches_its_accuracy_and_is_tracked(tmp_path):
     """At least 97.8 % on the test set; curves, final figures and pictures are in MLflow."""
     done = mnist_study(folder=tmp_path)
@@ -57,6 +68,8 @@ def test_the_default_run_reaches_its_accuracy_and_is_tracked(tmp_path):
     assert "test/accuracy" not in run["metrics"]  # looked at once, at the end
     artifacts = {path.name for path in (tmp_path / "mlruns").rglob("artifacts/*")}
     assert {"weights.png", "loss.png", "accuracy.png", "config.yaml", "weights.npz"} <= artifacts
+    (saved,) = (tmp_path / "mlruns").rglob("artifacts/weights.npz")
+    assert accuracy_of_the_files(saved) == pytest.approx(run["metrics"]["final/test_accuracy"])
     assert re.search(
         r"mlflow ui .*#/experiments/\d+/runs/\w{32}\?workflowType=machine_learning", done.stdout
     )

@@ -9,13 +9,14 @@ import sys
 import threading
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 from mnist_study import courier
 from mnist_study.config import ConfigError
-from mnist_study.figures import WEIGHT_LIMIT
+from mnist_study.figures import PALETTE, WEIGHT_LIMIT, weight_images
 from mnist_study.recorder import metrics_of
 from mnist_study.sending import main
 from mnist_study.spool import Spool
@@ -140,6 +141,8 @@ def test_the_compare_page_finds_its_files_at_the_root(finished):
     assert files(client, run.info.run_id) == names
     with np.load(folder / "tracking" / "weights.npz", allow_pickle=False) as arrays:
         assert {k: a.shape for k, a in arrays.items()} == {"W1": (30, 10), "b1": (10,)}
+        expected = tracked.record(folder / "again").network.weights[0][::-1]  # of the toys' pixels
+        np.testing.assert_array_equal(arrays["W1"], expected)
 
 
 def test_images_are_logged_by_key_and_step(finished):
@@ -151,6 +154,17 @@ def test_images_are_logged_by_key_and_step(finished):
         f"weights~final~{name}+step+0" for name in ["sheet", *(f"class_{c}" for c in range(10))]
     ]
     assert sorted(stems) == sorted(2 * (sheets + final))
+
+
+def test_weights_are_drawn_where_their_pixels_are(finished):
+    """The toys' images keep their pixels last one first; a class's picture has them as one sees."""
+    client, run, folder = finished
+    names = files(client, run.info.run_id, "images")
+    (name,) = (name for name in names if "class_3" in name and name.endswith(".png"))
+    drawn = iio.imread(client.download_artifacts(run.info.run_id, f"images/{name}"))
+    weights = tracked.record(folder / "again").network.weights[0][::-1]
+    expected = PALETTE[weight_images(weights, tracked.SHAPE)[3]]
+    np.testing.assert_array_equal(drawn, expected)
     assert run.data.tags["mlflow.loggedImages"] == "True"
 
 

@@ -99,11 +99,15 @@ class LitProducts:
         self.grad_weight[self._steps[-1].columns :] = 0
 
     def _set_up(self, start: int, stop: int, before: int, columns: int) -> Step:
-        """The step of images `start` to `stop`; the step before it has `before` columns."""
+        """The step of images `start` to `stop`; the step before it has `before` columns.
+
+        The columns that it adds are lit in its own images and in those behind it alone.
+        """
         lit, added = self.images[start:stop, :columns], slice(before, columns)
         to_y = product(lit, self.weight[:columns], self.y[start:stop])
-        lit_behind, grad_y = self.images[start:, added], self.grad_y[start:]
-        to_weight = product(lit_behind.T, grad_y, self.grad_weight[added])
+        to_weight = product(
+            self.images[start:, added].T, self.grad_y[start:], self.grad_weight[added]
+        )
         step = self._known[start, stop, before, columns] = Step(columns, lit, to_y, to_weight)
         return step
 

@@ -163,7 +163,7 @@ class Batches:
     def epoch(self) -> Iterator[Batch]:
         """Yield the batches of one epoch, in reused buffers."""
         n, size = self._images, self.batch_size
-        if self.sampling == "shuffle" and size == n:  # the whole set: always the same batch
+        if self.sampling == "shuffle" and size == n:  # the whole set: one batch, copied once
             self._all = self._all or self._gather(np.arange(n))
             yield self._all
             return

@@ -8,6 +8,7 @@ COLORS = {
     "floor": "#bbbbbb",
     "torch's floor": "#dddddd",
     "ours": "#1f77b4",
+    "every pixel": "#6baed6",
     "plain": "#9ecae1",
     "torch": "#d62728",
     "torch.compile": "#ff9896",
@@ -36,8 +37,8 @@ def bars(rows):
             y += BAR
         y += GAP
     legend = "".join(
-        f'<rect x="{20 + 110 * i}" y="16" width="12" height="12" fill="{color}"/>'
-        f'<text x="{36 + 110 * i}" y="26">{escape(name)}</text>'
+        f'<rect x="{20 + 98 * i}" y="16" width="12" height="12" fill="{color}"/>'
+        f'<text x="{36 + 98 * i}" y="26">{escape(name)}</text>'
         for i, (name, color) in enumerate(COLORS.items())
     )
     return (

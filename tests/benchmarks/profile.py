@@ -1,13 +1,16 @@
 """Why is a step not all products? CPU time of its parts, measured inside the trainer's own loop.
 
-"products in place" are the floor's products where they stand: between other arrays, in the one
-memory order that a weight has, and in tiles. What is left to gain is in the columns behind it.
+"products in place" are the step's products where they stand: between other arrays, in the one
+memory order that a weight has, in tiles and without what is black. What is left to gain is in the
+columns behind it.
 
 Measured and dropped, each worth less than 2 % or nothing: gathering and casting block by block,
-images in huge pages, rows sorted within a batch, 1/255 moved behind ReLU to the logits, the bias as
-one more weight or added to several rows at once, integer masks for ReLU's slope, tiles of columns,
-smaller blocks of an update. Chunks of 300 to 750 images lose where there are hidden layers: summing
-their gradients costs more than the cache gives.
+touching the rows of a batch before they are gathered, images in huge pages, rows in the order of
+their addresses, 1/255 moved behind ReLU to the logits, the bias as one more weight or added to
+several rows at once, integer masks for ReLU's slope, tiles of columns, smaller blocks of an update.
+Chunks of 300 to 750 images lose where there are hidden layers: summing their gradients costs more
+than the cache gives. Gathering only the lit part of each row takes half the gather's time, 8 % of a
+softmax's step and 2 % of others', but only through a view of rows as single numbers of 448 bytes.
 """
 
 from __future__ import annotations

@@ -99,14 +99,21 @@ def steps(arguments, split):
     """Every case with every optimizer: a row of medians and ratios each."""
     from dataclasses import replace
 
-    from tests.benchmarks.contenders import CASES, floor, floor_in_torch, ours, plain
+    from tests.benchmarks.contenders import (
+        CASES,
+        every_pixel,
+        floor,
+        floor_in_torch,
+        ours,
+        plain,
+    )
     from tests.benchmarks.peers import installed
 
     peers = dict.fromkeys(installed()) if arguments.short else installed()
     for name, make in peers.items():
         if make is None:
             print(f"{name}: not {'asked for (--short)' if arguments.short else 'installed'}")
-    makers = {"ours": ours, "floor": floor, "plain": plain}
+    makers = {"ours": ours, "every pixel": every_pixel, "floor": floor, "plain": plain}
     makers |= {"torch's floor": floor_in_torch} if peers["torch"] else {}
     makers |= {name: make for name, make in peers.items() if make}
     print(f"\n{'CPU microseconds a step':38}" + "".join(f"{name:>14}" for name in makers))

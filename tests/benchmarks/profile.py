@@ -16,11 +16,14 @@ softmax's step and 2 % of others', but only through a view of rows as single num
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from statistics import median
 
 import numpy as np
 
 from mnist_study import training
 from mnist_study.losses import CrossEntropy
+from mnist_study.optimizers import in_blocks
 from tests.benchmarks.contenders import ours
 from tests.benchmarks.shares import Clock
 
@@ -28,16 +31,36 @@ PARTS = ("products in place", "gather", "bytes to floats", "loss", "update", "re
 
 
 def step_parts(cases, split, *, short):
-    """Microseconds of a step's parts by case, printed as shares."""
-    print(f"\n{'share of a step, sgd':28}" + "".join(f"{part:>19}" for part in PARTS))
+    """Microseconds of a step's parts by case, printed as shares; with Adam where it costs most."""
+    print(f"\n{'share of a step':34}" + "".join(f"{part:>19}" for part in PARTS))
+    costly = [case for case in cases if case.batch == 32 or case.sizes[1] > 100]
     results = {}
-    for case in cases:
+    for case in [*cases, *(replace(case, optimizer="adam") for case in costly)]:
         steps = 3 if short else max(30, min(len(split.labels) // case.batch, 400))
-        results[case.name] = _parts(case, split, steps)
-        total = sum(results[case.name].values())
-        shares = (results[case.name][part] / total for part in PARTS)
-        print(f"{case.name:28}" + "".join(f"{share:19.1%}" for share in shares), flush=True)
+        name = f"{case.optimizer}: {case.name}"
+        results[name] = parts = _parts(case, split, steps)
+        total = sum(parts.values())
+        shares = "".join(f"{parts[part] / total:19.1%}" for part in PARTS)
+        print(f"{name:34}{shares}", flush=True)
+        if case.optimizer == "adam":
+            parts["root and quotient"] = alone = _root_and_quotient(case)
+            print(f"{'':34}  a square root and a quotient of all parameters alone: {alone:.0f} us, "
+                  f"the update {parts['update']:.0f} us")  # fmt: skip
     return results
+
+
+def _root_and_quotient(case):
+    """Microseconds of what no order of Adam's terms can do without, block by block as there."""
+    parameters = sum(fan_in * fan_out + fan_out for fan_in, fan_out in case.shapes)
+    numbers, squares = np.ones((2, parameters), np.float32)
+    times = []
+    for _ in range(20):
+        started = time.thread_time()
+        for ones, block in in_blocks(numbers, squares):
+            np.sqrt(block, out=block)
+            np.divide(ones, block, out=block)
+        times.append(time.thread_time() - started)
+    return median(times) * 1e6
 
 
 def _parts(case, split, steps):

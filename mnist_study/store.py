@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -61,12 +61,25 @@ def _check_database(uri: str) -> None:
     for place in (path.parent, path):  # SQLite writes its own journal beside the database
         if place.exists() and not os.access(place, os.W_OK):
             raise ValueError(f"uri must be writable, got {uri}: no permission to write {place}")
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as file:
-            if file.read(16) != b"SQLite format 3\0":
-                raise ValueError(
-                    f"uri must name an SQLite database, {path} is another kind of file"
-                )
+    if path.exists() and not _is_database(path):
+        raise ValueError(f"uri must name an SQLite database, {path} is another kind of file")
+
+
+def _is_database(path: Path) -> bool:
+    """Whether SQLite can read the file, asked of SQLite itself; an empty one it can.
+
+    To open and close the file here would take away the locks of every connection that this process
+    has to it, in the middle of another thread's transaction, and two processes that write at once
+    destroy the database (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    import sqlite3
+
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
+        try:
+            connection.execute("PRAGMA schema_version")
+        except sqlite3.DatabaseError as error:  # one that is busy just now is one, too
+            return error.sqlite_errorcode != sqlite3.SQLITE_NOTADB
+    return True
 
 
 def _check_server(uri: str) -> None:

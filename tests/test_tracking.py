@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -418,6 +420,24 @@ def test_a_store_that_can_never_work_is_refused_before_training(tmp_path, uri, w
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_looking_at_a_store_leaves_the_locks_on_it(tmp_path):
+    """While a thread writes, the next run of its process begins; no other process may write then.
+
+    POSIX takes away all locks that a process has on a file when it closes the file anywhere.
+    """
+    path = tmp_path / "a store.db"
+    code = "import sqlite3, sys\nsqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    other = [sys.executable, "-W", "error", "-c", code, str(path)]
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE runs (id)")
+        writer.execute("BEGIN EXCLUSIVE")
+        check_store(f"sqlite:///{path}")
+        refused = subprocess.run(other, capture_output=True, text=True, check=False)
+        assert "database is locked" in refused.stderr
+        writer.execute("COMMIT")
+    assert subprocess.run(other, check=False).returncode == 0
 
 
 def test_a_store_without_permission_is_refused(tmp_path, monkeypatch):

@@ -43,8 +43,9 @@ def start(*words: str, folder: Path, said: Path | None = None) -> subprocess.Pop
 
 
 def runs_of(database: Path) -> list[dict]:
-    """Every run in an MLflow database: status, tags and metrics."""
+    """Every run in an MLflow database, which must be whole: status, tags and metrics."""
     with sqlite3.connect(database) as store:
+        assert store.execute("pragma integrity_check").fetchall() == [("ok",)]
         runs = store.execute("select run_uuid, status from runs order by start_time").fetchall()
         tags = store.execute("select run_uuid, key, value from tags").fetchall()
         metrics = store.execute("select run_uuid, key, value from latest_metrics").fetchall()

@@ -66,9 +66,8 @@ class Table:
     def most_lit_first(self) -> Table:
         """The same images, their columns sorted: first the pixel that most training images light.
 
-        An image is then black from some column on, its extent, and so is a batch of images: what
-        is multiplied with that part can be left out (see `Network`). Pixels lit equally often
-        keep their order.
+        An image is then black from some column on, its extent, and what is multiplied with that
+        part can be left out (see `LitProducts`). Pixels lit equally often keep their order.
         """
         order = np.argsort(-np.count_nonzero(self.images[: self.training], axis=0), kind="stable")
         table = Table.blank(

@@ -74,11 +74,12 @@ def _is_database(path: Path) -> bool:
     """
     import sqlite3
 
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
-        try:
+    address = f"{path.as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=0)) as connection:
             connection.execute("PRAGMA schema_version")
-        except sqlite3.DatabaseError as error:  # one that is busy just now is one, too
-            return error.sqlite_errorcode != sqlite3.SQLITE_NOTADB
+    except sqlite3.DatabaseError as error:  # one that is busy just now is one, too
+        return error.sqlite_errorcode != sqlite3.SQLITE_NOTADB
     return True
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 
 import numpy as np
 import pytest
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # tests talk to this machine only
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell ignores Ctrl-C for what it starts in the background, and children inherit that; the
+    # processes that the tests interrupt must not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Files that take minutes start first, so that two workers end together.

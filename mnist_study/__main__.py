@@ -5,7 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from mnist_study.command_line import complaint, needs_multirun
+from mnist_study.cli import complaint, needs_multirun
 from mnist_study.config import CONF
 from mnist_study.job import job
 

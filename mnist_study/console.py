@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tqdm import tqdm
 
-from mnist_study.training import EpochEnded, Event, Finished, Score
+from mnist_study.nn.training import EpochEnded, Event, Finished, Score
 
 
 def shown(events: Iterator[Event], epochs: int) -> Iterator[Event]:

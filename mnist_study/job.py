@@ -6,9 +6,8 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -20,11 +19,10 @@ from hydra_plugins.hydra_optuna_study._process import cores
 from hydra_plugins.hydra_optuna_study._trial import current_trial, leave_behind
 from mnist_study.config import ConfigError, TrackingConfig, section
 from mnist_study.console import shown, table
-from mnist_study.members import feed, member_configs, scaled, together
-from mnist_study.run import Run, compose_run
-from mnist_study.study import child_tags, parent_run_id, reported, where_the_study_is
-from mnist_study.tracking import RunRecord, open_tracker
-from mnist_study.training import Diverged, Event, Finished
+from mnist_study.nn.training import Diverged, Event, Finished
+from mnist_study.run import Run, compose_run, scaled
+from mnist_study.study.callback import child_tags, parent_run_id, reported, where_the_study_is
+from mnist_study.tracking.client import RunRecord, open_tracker
 
 if TYPE_CHECKING:
     import optuna
@@ -55,8 +53,6 @@ def job(config: DictConfig) -> dict[str, float]:
 
 def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
     config = scaled(config)
-    if config.get("members"):
-        return _train_members(config, trial)
     tracking = where_the_study_is(section(config, TrackingConfig), trial)
     run = compose_run(config)
     with _blas_threads(run, trial), _quiet():
@@ -72,37 +68,6 @@ def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
         print(table(finished))
         print(tracker.hint())
     return figures(finished, parameters=run.network.parameters.size)
-
-
-def _train_members(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
-    """Train all members at once, each a tracked run; their mean figures."""
-    configs = member_configs(config)
-    finished: dict[int, Finished] = {}
-    runs = [compose_run(member) for member in configs]
-    with _blas_threads(runs[0], trial), _quiet(), ExitStack() as stack:
-        events = together(runs)
-        trackers = [
-            open_tracker(
-                where_the_study_is(section(member, TrackingConfig), trial),
-                _record(member, run, trial, f"member_{k}"),
-                leave_behind if trial else None,
-            )
-            for k, (member, run) in enumerate(zip(configs, runs, strict=True))
-        ]
-        notes = [feed(stack.enter_context(tracker).follow) for tracker in trackers]
-        show = feed(lambda seen: shown(iter(seen), runs[0].settings.epochs))
-        for k, event in events:
-            notes[k](event)
-            if trial is None and k == 0:
-                show(event)
-            if isinstance(event, Finished):
-                finished[k] = event
-    if trial is None:
-        for k, run in enumerate(runs):
-            print(f"{run.settings.gradient} gradient, rate {run.optimizer.lr}")
-            print(table(finished[k]), trackers[k].hint(), sep="\n")
-    each = [figures(finished[k], run.network.parameters.size) for k, run in enumerate(runs)]
-    return {key: fmean(figure[key] for figure in each) for key in each[0]}
 
 
 def figures(finished: Finished, parameters: int) -> dict[str, float]:
@@ -144,11 +109,8 @@ def _blas_threads(run: Run, trial: optuna.Trial | None) -> AbstractContextManage
     return limits
 
 
-def _record(
-    config: DictConfig, run: Run, trial: optuna.Trial | None, subfolder: str = ""
-) -> RunRecord:
-    hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir) / subfolder
+def _record(config: DictConfig, run: Run, trial: optuna.Trial | None) -> RunRecord:
+    folder = Path(HydraConfig.get().runtime.output_dir)
     return RunRecord(
         folder=folder,
         config_yaml=OmegaConf.to_yaml(config, resolve=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
 from collections.abc import Iterator
@@ -13,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_study.config import ConfigError, TrainingConfig, build, section
 from mnist_study.data import Dataset, Split
-from mnist_study.network import Network
-from mnist_study.optimizers import Optimizer
-from mnist_study.schedules import Schedule
-from mnist_study.training import Event, Finished, Sampling, epoch_steps, evaluate, train
+from mnist_study.nn.network import Network
+from mnist_study.nn.optimizers import Optimizer
+from mnist_study.nn.schedules import Schedule
+from mnist_study.nn.training import Event, Finished, Sampling, epoch_steps, evaluate, train
 
 
 @dataclass(frozen=True)
@@ -130,3 +131,18 @@ def _dataset(data: str) -> Dataset:
     """Read the data that section `data`, as YAML, names: once for all trials of a worker."""
     dataset: Dataset = build(OmegaConf.create({"data": OmegaConf.create(data)}), "data")
     return dataset
+
+
+def scaled(config: DictConfig) -> DictConfig:
+    """The configuration with `report.scale` of its epochs, at least 1; as it is without that key.
+
+    Raises: ConfigError unless 0 < report.scale <= 1.
+    """
+    scale = OmegaConf.select(config, "report.scale")
+    if scale is None:
+        return config
+    if not (isinstance(scale, int | float) and 0 < scale <= 1):
+        raise ConfigError(f"0 < report.scale <= 1 must hold, got report.scale={scale}")
+    config = copy.deepcopy(config)
+    config.training.epochs = max(1, round(config.training.epochs * scale))
+    return config

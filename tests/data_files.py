@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 
-from mnist_study._table import Table
+from mnist_study.data.cache import Table
 
 FILES = [
     "train-images-idx3-ubyte",

@@ -11,9 +11,9 @@ import numpy as np
 
 from mnist_study.config import TrackingConfig
 from mnist_study.data import Dataset, Split
-from mnist_study.network import Network
-from mnist_study.record import RunRecord
-from mnist_study.training import EpochEnded, Event, Finished, Measured, Score
+from mnist_study.nn.network import Network
+from mnist_study.nn.training import EpochEnded, Event, Finished, Measured, Score
+from mnist_study.tracking.record import RunRecord
 
 SHAPE = (6, 5)
 

@@ -9,10 +9,10 @@ import optuna
 from optuna.storages import BaseStorage
 
 from hydra_plugins.hydra_optuna_study import _interrupt
-from hydra_plugins.hydra_optuna_study._ledger import tally
-from hydra_plugins.hydra_optuna_study._plan import Plan
+from hydra_plugins.hydra_optuna_study._config import Plan
 from hydra_plugins.hydra_optuna_study._process import this_process
 from hydra_plugins.hydra_optuna_study._samplers import make_pruner, make_sampler
+from hydra_plugins.hydra_optuna_study._trials import tally
 
 
 class NothingLeft(Exception):  # noqa: N818  # it ends a worker's day, it is no error

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hydra_plugins.hydra_optuna_study._refusal import refuse
+from hydra_plugins.hydra_optuna_study._abort import refuse
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,

@@ -11,9 +11,9 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.hydra_optuna_study._observer import Search
+from hydra_plugins.hydra_optuna_study._abort import refuse
+from hydra_plugins.hydra_optuna_study._callback import Search
 from hydra_plugins.hydra_optuna_study._process import Process, cores, this_process
-from hydra_plugins.hydra_optuna_study._refusal import refuse
 from hydra_plugins.hydra_optuna_study._samplers import check_nodes, grid_size
 from hydra_plugins.hydra_optuna_study._space import Space, override_lines, read_space
 from hydra_plugins.hydra_optuna_study._storage import Place, find_place

@@ -15,16 +15,16 @@ from omegaconf import DictConfig
 from optuna.study import StudyDirection
 
 from hydra_plugins.hydra_optuna_study import _interrupt
-from hydra_plugins.hydra_optuna_study._build import build
+from hydra_plugins.hydra_optuna_study._abort import refuse
+from hydra_plugins.hydra_optuna_study._callback import NoObserver, Observer
+from hydra_plugins.hydra_optuna_study._config import Plan, follow_up, read_plan
 from hydra_plugins.hydra_optuna_study._disk import is_full
 from hydra_plugins.hydra_optuna_study._identity import difference, digest, identity
+from hydra_plugins.hydra_optuna_study._instantiate import build
 from hydra_plugins.hydra_optuna_study._launch import App
-from hydra_plugins.hydra_optuna_study._ledger import Tally, failure_of, reap, tally
-from hydra_plugins.hydra_optuna_study._observer import NoObserver, Observer
-from hydra_plugins.hydra_optuna_study._plan import Plan, follow_up, read_plan
 from hydra_plugins.hydra_optuna_study._process import this_host
 from hydra_plugins.hydra_optuna_study._progress import Watch, best_table
-from hydra_plugins.hydra_optuna_study._refusal import refuse
+from hydra_plugins.hydra_optuna_study._trials import Tally, failure_of, reap, tally
 
 FRUITLESS_LAUNCHES = 3  # launches in a row that may break without finishing a trial
 

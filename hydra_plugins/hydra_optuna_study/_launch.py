@@ -13,8 +13,8 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.hydra_optuna_study._orphan import end_with
-from hydra_plugins.hydra_optuna_study._plan import Plan
+from hydra_plugins.hydra_optuna_study._config import Plan
+from hydra_plugins.hydra_optuna_study._watchdog import end_with
 from hydra_plugins.hydra_optuna_study._worker import Worker
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 
-from hydra_plugins.hydra_optuna_study._plan import Plan
+from hydra_plugins.hydra_optuna_study._config import Plan
 
 
 class TrialFailed(Exception):  # noqa: N818  # reads as what it tells

@@ -12,7 +12,7 @@ from types import TracebackType
 import optuna
 from optuna.trial import FrozenTrial
 
-from hydra_plugins.hydra_optuna_study._ledger import Tally, ranked, tally
+from hydra_plugins.hydra_optuna_study._trials import Tally, ranked, tally
 
 LINE_SECONDS = 5.0  # between plain lines, unless the study ends
 

@@ -12,8 +12,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, GridSampler, QMCSampler
 
-from hydra_plugins.hydra_optuna_study._build import build, find
-from hydra_plugins.hydra_optuna_study._refusal import refuse
+from hydra_plugins.hydra_optuna_study._abort import refuse
+from hydra_plugins.hydra_optuna_study._instantiate import build, find
 from hydra_plugins.hydra_optuna_study._space import Space
 
 Node = Mapping[str, Any]

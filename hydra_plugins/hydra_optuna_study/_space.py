@@ -21,9 +21,9 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
+from hydra_plugins.hydra_optuna_study._abort import refuse
 from hydra_plugins.hydra_optuna_study._conditions import Condition
 from hydra_plugins.hydra_optuna_study._grammar import distribution_of
-from hydra_plugins.hydra_optuna_study._refusal import refuse
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
-from hydra_plugins.hydra_optuna_study._patience import PatientStorage, patiently
-from hydra_plugins.hydra_optuna_study._refusal import refuse
+from hydra_plugins.hydra_optuna_study._abort import refuse
+from hydra_plugins.hydra_optuna_study._retry import PatientStorage, patiently
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

@@ -20,13 +20,13 @@ from optuna.trial import FrozenTrial
 from hydra_plugins.hydra_optuna_study import _interrupt
 from hydra_plugins.hydra_optuna_study._claims import NothingLeft, WorkerStudy
 from hydra_plugins.hydra_optuna_study._compose import Composer
+from hydra_plugins.hydra_optuna_study._config import Plan
 from hydra_plugins.hydra_optuna_study._disk import is_full
-from hydra_plugins.hydra_optuna_study._ledger import queue_retry, tally
-from hydra_plugins.hydra_optuna_study._orphan import at_work
 from hydra_plugins.hydra_optuna_study._outcome import TrialFailed, explain, objective_values
-from hydra_plugins.hydra_optuna_study._plan import Plan
 from hydra_plugins.hydra_optuna_study._process import cores, process_of, this_host
 from hydra_plugins.hydra_optuna_study._trial import nothing_left_behind, running
+from hydra_plugins.hydra_optuna_study._trials import queue_retry, tally
+from hydra_plugins.hydra_optuna_study._watchdog import at_work
 
 
 @dataclass

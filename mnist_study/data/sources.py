@@ -17,8 +17,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_study import _idx, _png
-from mnist_study._table import Table, cached
+from mnist_study.data import idx_files as _idx
+from mnist_study.data import png_tree as _png
+from mnist_study.data.cache import Table, cached
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ T = TypeVar("T", bound=np.generic)
 Rows = NDArray[np.intp]  # row numbers
 
 _FORMAT = 2  # of what the cache keeps; raise it when the split or the layout changes
-_EMBEDDED = Path(__file__).parent / "mnist"
+_EMBEDDED = Path(__file__).parent / "embedded"
 _SHA256 = {  # of the files as Y. LeCun, C. Cortes and C. J. C. Burges published them
     "train-images-idx3": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
     "train-labels-idx1": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
@@ -245,7 +246,3 @@ def main(arguments: Sequence[str]) -> int:
         return 130  # as shells report Ctrl-C
     print(f"wrote {len(table.labels):,} images; train on them with data=png data.root={root}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

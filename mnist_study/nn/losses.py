@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mnist_study.layers import Array
+from mnist_study.nn.layers import Array
 
 Gradient = Literal["exact", "report"]
 Labels = NDArray[np.integer[Any]]

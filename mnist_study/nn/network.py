@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mnist_study.layers import ACTIVATIONS, NARROW, WIDE, Array, Dense, DensePass
-from mnist_study.losses import CrossEntropy, Gradient, Labels
-from mnist_study.stairs import Extents, ImagePass
+from mnist_study.nn.fast.packed import Extents, ImagePass
+from mnist_study.nn.layers import ACTIVATIONS, NARROW, WIDE, Array, Dense, DensePass
+from mnist_study.nn.losses import CrossEntropy, Gradient, Labels
 
 GREY_LEVELS = 255  # images are bytes; the network sees them divided by this, in [0, 1]
 CHUNK = 2000  # images a pass, at most: as float32 they are 6 MB

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mnist_study.layers import Array
+from mnist_study.nn.layers import Array
 
 
 class Optimizer(Protocol):

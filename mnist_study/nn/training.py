@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_study.data import Split
-from mnist_study.losses import Gradient
-from mnist_study.network import Network
-from mnist_study.optimizers import Optimizer, Sgd
-from mnist_study.schedules import Schedule
+from mnist_study.nn.losses import Gradient
+from mnist_study.nn.network import Network
+from mnist_study.nn.optimizers import Optimizer, Sgd
+from mnist_study.nn.schedules import Schedule
 
 Sampling = Literal["shuffle", "replacement"]
 # images (batch, pixels), labels (batch,) and extents (batch,), which ascend

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from mnist_study.config import ConfigError, TrackingConfig
-from mnist_study.members import scaled
-from mnist_study.mirror import PARENT
-from mnist_study.report_contents import TARGETS, contents
-from mnist_study.report_page import markdown, page_html
-from mnist_study.report_pictures import Drawing, draw_causes, draw_figures
-from mnist_study.report_runs import find_study, read_runs
-from mnist_study.study import SUMMED_UP, StudyRun
-from mnist_study.study_runs import log_to_run
+from mnist_study.report.contents import TARGETS, contents
+from mnist_study.report.page import markdown, page_html
+from mnist_study.report.pictures import Drawing, draw_causes, draw_figures
+from mnist_study.report.runs import find_study, read_runs
+from mnist_study.run import scaled
+from mnist_study.study.callback import SUMMED_UP, StudyRun
+from mnist_study.study.mirror import PARENT
+from mnist_study.study.study_runs import log_to_run
 
 if TYPE_CHECKING:
     import optuna
@@ -114,7 +114,3 @@ def main(words: Sequence[str]) -> int:
         return 2
     write_page(settings, parent, study, Path("multirun") / study)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -6,14 +6,16 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mnist_study import measures, report_networks, report_softmax
-from mnist_study.champion import Interval
-from mnist_study.report_evidence import accuracy
-from mnist_study.report_page import Block, Bullets, Heading, Picture, Table, Text
-from mnist_study.report_pictures import Drawing
-from mnist_study.report_runs import EXACT, REPORT, Cell, ReportRuns
-from mnist_study.report_settings import settings_table
-from mnist_study.report_verdicts import Verdict, judge
+from mnist_study.report import measures
+from mnist_study.report import networks as report_networks
+from mnist_study.report import softmax as report_softmax
+from mnist_study.report.evidence import accuracy
+from mnist_study.report.page import Block, Bullets, Heading, Picture, Table, Text
+from mnist_study.report.pictures import Drawing
+from mnist_study.report.runs import EXACT, REPORT, Cell, ReportRuns
+from mnist_study.report.settings import settings_table
+from mnist_study.report.verdicts import Verdict, judge
+from mnist_study.stats import Interval
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from statistics import stdev
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_study import measures
-from mnist_study.champion import Interval
-from mnist_study.report_runs import Cell, ReportRuns, TrackedRun
+from mnist_study.report import measures
+from mnist_study.report.runs import Cell, ReportRuns, TrackedRun
+from mnist_study.stats import Interval
 
 IMAGE = (28, 28)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_study.champion import Interval
+from mnist_study.stats import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

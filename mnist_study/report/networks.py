@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mnist_study import measures
-from mnist_study.champion import Interval
-from mnist_study.report_evidence import (
+from mnist_study.report import measures
+from mnist_study.report.evidence import (
     TooFew,
     accuracy,
     champions_differ,
@@ -17,8 +16,9 @@ from mnist_study.report_evidence import (
     points,
     spread_ratio,
 )
-from mnist_study.report_runs import EXACT, Cell, ReportRuns
-from mnist_study.report_verdicts import FAILS, HOLDS, Finding
+from mnist_study.report.runs import EXACT, Cell, ReportRuns
+from mnist_study.report.verdicts import FAILS, HOLDS, Finding
+from mnist_study.stats import Interval
 
 CALM = 5e-3  # fraction: a smaller standard deviation over seeds is a calm network
 TEST = final("test_accuracy")

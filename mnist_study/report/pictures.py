@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_study.report_figures import Band, Panel, band, curves, intervals, sheets
-from mnist_study.report_runs import EXACT, REPORT, Cell, ReportRuns
+from mnist_study.report.figures import Band, Panel, band, curves, intervals, sheets
+from mnist_study.report.runs import EXACT, REPORT, Cell, ReportRuns
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_study.champion import CHAMPION, Interval
 from mnist_study.config import TrackingConfig
-from mnist_study.record import CURVES, THINNED
-from mnist_study.study_runs import STUDY, children
-from mnist_study.tracking import client_for, ensure_experiment
+from mnist_study.stats import Interval
+from mnist_study.study.champion import CHAMPION
+from mnist_study.study.study_runs import STUDY, children
+from mnist_study.tracking.client import client_for, ensure_experiment
+from mnist_study.tracking.record import CURVES, THINNED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

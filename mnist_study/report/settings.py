@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mnist_study.report_page import Table
-from mnist_study.report_runs import Cell, ReportRuns, TrackedRun
+from mnist_study.report.page import Table
+from mnist_study.report.runs import Cell, ReportRuns, TrackedRun
 
 Params = Mapping[str, str]
 _PIXELS, _CLASSES = "784", "10"

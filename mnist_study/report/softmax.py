@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from mnist_study import measures
-from mnist_study.report_evidence import (
+from mnist_study.report import measures
+from mnist_study.report.evidence import (
     accuracy,
     at_step,
     difference,
@@ -17,8 +17,8 @@ from mnist_study.report_evidence import (
     sharpness,
     within,
 )
-from mnist_study.report_runs import EXACT, REPORT, Cell, ReportRuns, TrackedRun
-from mnist_study.report_verdicts import Finding, by_gradient
+from mnist_study.report.runs import EXACT, REPORT, Cell, ReportRuns, TrackedRun
+from mnist_study.report.verdicts import Finding, by_gradient
 
 RATES = ("softmax_full_001", "softmax_full_002", "softmax_full_003")
 TARGET = 0.92  # the report's, of the softmax's test accuracy

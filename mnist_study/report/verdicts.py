@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mnist_study.report_evidence import TooFew
-from mnist_study.report_runs import ReportRuns
+from mnist_study.report.evidence import TooFew
+from mnist_study.report.runs import ReportRuns
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be judged"
 

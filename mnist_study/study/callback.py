@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_study.champion import (
+from mnist_study.config import ConfigError, StudyConfig, TrackingConfig, TrainingConfig, section
+from mnist_study.nn.training import EpochEnded, Event
+from mnist_study.study.champion import (
     CHAMPION,
     champion_line,
     champion_search,
@@ -20,15 +22,13 @@ from mnist_study.champion import (
     summary,
     trial_counts,
 )
-from mnist_study.config import ConfigError, StudyConfig, TrackingConfig, TrainingConfig, section
-from mnist_study.mirror import PARENT, STORE, STUDY_ID, Mirror
-from mnist_study.training import EpochEnded, Event
+from mnist_study.study.mirror import PARENT, STORE, STUDY_ID, Mirror
 
 if TYPE_CHECKING:
     import optuna
     from matplotlib.figure import Figure
 
-    from hydra_plugins.hydra_optuna_study._observer import Search
+    from hydra_plugins.hydra_optuna_study._callback import Search
 
 SUMMED_UP = "mlflow.summed_up"  # attribute of an Optuna study: finished trials when last summed up
 
@@ -143,7 +143,7 @@ class StudyRun:
         return champion_search(study, seeds, first=self.training.seed + 1)
 
     def _figure(self, study: optuna.Study) -> Figure:
-        from mnist_study.study_figure import pareto_figure, study_figure
+        from mnist_study.study.figure import pareto_figure, study_figure
 
         metric = OmegaConf.select(self.config, "hydra.sweeper.metric")
         names = [metric] if isinstance(metric, str) else list(metric)
@@ -204,7 +204,3 @@ def main(words: list[str]) -> int:
         named = f" {wanted}" if wanted else ""
         print(f"no study{named} in {', '.join(storages) or 'multirun/'}", file=sys.stderr)
     return 0 if found else 2
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

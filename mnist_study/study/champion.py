@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from mnist_study.stats import Interval
 
 if TYPE_CHECKING:
     import optuna
 
-    from hydra_plugins.hydra_optuna_study._observer import Search
+    from hydra_plugins.hydra_optuna_study._callback import Search
 
 CHAMPION = "champion"  # name of the follow-up search, and of the figures it leaves
 FRESH_SEEDS = 1000  # that a champion's runs are drawn from; more of them can be asked for later
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Mean and spread of repeated runs that differ in nothing but their seed."""
-
-    n: int
-    mean: float
-    std: float  # of single runs, n - 1 in the denominator
-    low: float  # 95 % confidence interval of the mean
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Interval:
-        """Student's t interval (Student 1908); ValueError for fewer than two values."""
-        from scipy.stats import t  # MLflow brings SciPy along
-
-        if len(values) < 2:
-            raise ValueError(f"an interval needs two values or more, got {len(values)}")
-        mean, std = statistics.fmean(values), statistics.stdev(values)
-        half = float(t.ppf(0.975, len(values) - 1)) * std / len(values) ** 0.5
-        return cls(len(values), mean, std, mean - half, mean + half)
 
 
 def is_champion(study: optuna.Study) -> bool:
@@ -48,7 +25,7 @@ def champion_search(study: optuna.Study, seeds: int, first: int) -> Search:
 
     Of several objectives the best in the first one counts.
     """
-    from hydra_plugins.hydra_optuna_study._observer import Search
+    from hydra_plugins.hydra_optuna_study._callback import Search
 
     sign = 1 if study.directions[0].name == "MINIMIZE" else -1
     best = min(study.best_trials, key=lambda trial: sign * trial.values[0])

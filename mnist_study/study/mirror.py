@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_study.champion import CHAMPION
 from mnist_study.config import ConfigError, TrackingConfig
-from mnist_study.record import without_passwords
-from mnist_study.store import check_store, database_path, store_uri
-from mnist_study.tracker import Status
+from mnist_study.study.champion import CHAMPION
+from mnist_study.tracking.record import without_passwords
+from mnist_study.tracking.store import check_store, database_path, store_uri
+from mnist_study.tracking.tracker import Status
 
 if TYPE_CHECKING:
     import optuna
@@ -56,7 +56,7 @@ class Mirror:
 
     def resume(self, study: optuna.Study) -> None:
         """A run that had ended is RUNNING again."""
-        from mnist_study.tracking import client_for
+        from mnist_study.tracking.client import client_for
 
         if run_id := self.runs.get(study.study_name):
             try:
@@ -89,7 +89,7 @@ class Mirror:
         return not troubles
 
     def _open(self, study: optuna.Study, store: str, *, closing: bool = False) -> None:
-        from mnist_study.study_runs import create_parent, has_run
+        from mnist_study.study.study_runs import create_parent, has_run
 
         attrs = study.user_attrs
         run_id = attrs.get(PARENT)
@@ -119,8 +119,7 @@ class Mirror:
         files: Mapping[str, Figure],
         status: Status,
     ) -> list[str]:
-        from mnist_study.sending import deliver_left
-        from mnist_study.study_runs import (
+        from mnist_study.study.study_runs import (
             TRIAL,
             adopt,
             children,
@@ -129,6 +128,7 @@ class Mirror:
             set_run_status,
             stand_in,
         )
+        from mnist_study.tracking.resend import deliver_left
 
         self._open(study, without_passwords(self.uri), closing=True)
         run_id = self.runs[study.study_name]

@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mnist_study.config import TrackingConfig
-from mnist_study.mirror import STUDY_ID
-from mnist_study.record import git_tags
-from mnist_study.tracker import Status, ending_tags
-from mnist_study.tracking import client_for, ensure_experiment, log_values
+from mnist_study.study.mirror import STUDY_ID
+from mnist_study.tracking.client import client_for, ensure_experiment, log_values
+from mnist_study.tracking.record import git_tags
+from mnist_study.tracking.tracker import Status, ending_tags
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

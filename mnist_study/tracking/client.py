@@ -13,7 +13,6 @@ import functools
 import math
 import os
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_study.config import ConfigError, TrackingConfig
-from mnist_study.figures import preload
-from mnist_study.garbage import uncollected
-from mnist_study.record import RunRecord
-from mnist_study.recorder import Recorder
-from mnist_study.spool import Record, Spool
-from mnist_study.store import check_store, database_path, first_use, how_to_open, store_uri
-from mnist_study.tracker import NoTracker, RunTracker, Tracker
+from mnist_study.tracking.figures import preload
+from mnist_study.tracking.garbage import uncollected
+from mnist_study.tracking.outbox import Record, Spool
+from mnist_study.tracking.record import RunRecord
+from mnist_study.tracking.recorder import Recorder
+from mnist_study.tracking.store import check_store, database_path, first_use, how_to_open, store_uri
+from mnist_study.tracking.tracker import NoTracker, RunTracker, Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -237,9 +236,3 @@ def metric_key(key: str) -> str:
 
 def _unique(values: Mapping[str, object] | None) -> dict[str, object]:
     return {metric_key(key): value for key, value in (values or {}).items()}
-
-
-if __name__ == "__main__":
-    from mnist_study.sending import main
-
-    sys.exit(main(sys.argv[1:]))

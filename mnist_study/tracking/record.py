@@ -15,8 +15,8 @@ from typing import Any
 
 from mnist_study.config import TrackingConfig
 from mnist_study.data import Dataset, Split
-from mnist_study.figures import WEIGHT_LIMIT
-from mnist_study.network import Network
+from mnist_study.nn.network import Network
+from mnist_study.tracking.figures import WEIGHT_LIMIT
 
 STORE_POINTS = 1000  # of a curve that the store gets; its charts show about 300
 CURVES = "curves.npz"  # every point of a run whose curves are thinned: metric -> steps and values

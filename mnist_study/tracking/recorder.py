@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from mnist_study.config import TrackingConfig
-from mnist_study.figures import (
+from mnist_study.nn.training import EpochEnded, Event, Finished, Score
+from mnist_study.tracking.figures import (
     PALETTE,
     Curve,
     Places,
@@ -21,7 +22,8 @@ from mnist_study.figures import (
     weight_images,
     weight_sheet,
 )
-from mnist_study.record import (
+from mnist_study.tracking.outbox import Spool
+from mnist_study.tracking.record import (
     CURVES,
     RunRecord,
     description,
@@ -29,8 +31,6 @@ from mnist_study.record import (
     now,
     without_passwords,
 )
-from mnist_study.spool import Spool
-from mnist_study.training import EpochEnded, Event, Finished, Score
 
 # Epochs after which the sheet is drawn: weights change most early, and an image costs 40 ms.
 SHEET_EPOCHS = frozenset(4**k for k in range(12))

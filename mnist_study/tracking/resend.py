@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnist_study.spool import RECORDS, Spool, spools
-from mnist_study.store import store_uri
-from mnist_study.tracking import deliver
+from mnist_study.tracking.client import deliver
+from mnist_study.tracking.outbox import RECORDS, Spool, spools
+from mnist_study.tracking.store import store_uri
 
 
 def deliver_left(folder: Path, uri: str) -> list[str]:

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Protocol, Self
 
-from mnist_study.courier import Courier
-from mnist_study.recorder import Recorder
-from mnist_study.spool import Spool
-from mnist_study.training import Event
+from mnist_study.nn.training import Event
+from mnist_study.tracking.outbox import Spool
+from mnist_study.tracking.recorder import Recorder
+from mnist_study.tracking.uploader import Courier
 
 Status = Literal["FINISHED", "KILLED", "FAILED"]  # MLflow's
 _STATES = {"FINISHED": "complete", "KILLED": "pruned", "FAILED": "failed"}  # of a trial

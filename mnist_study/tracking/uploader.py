@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from mnist_study.spool import Spool
+from mnist_study.tracking.outbox import Spool
 
 INTERVAL = 5.0  # seconds between two portions: a run that is watched moves, and is not slowed
 RETRY = 2.0  # seconds before another try

@@ -9,10 +9,10 @@ from functools import partial
 
 import numpy as np
 
-from mnist_study.network import Network
-from mnist_study.optimizers import Adam, Momentum, Sgd
-from mnist_study.schedules import constant
-from mnist_study.training import Measured, train
+from mnist_study.nn.network import Network
+from mnist_study.nn.optimizers import Adam, Momentum, Sgd
+from mnist_study.nn.schedules import constant
+from mnist_study.nn.training import Measured, train
 from tests.benchmarks.peers import RATES
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from mnist_study.data import mnist
 from mnist_study.lockstep import CHUNK, Columns, Member, train_together
-from mnist_study.network import Network
-from mnist_study.optimizers import Sgd
-from mnist_study.schedules import constant
-from mnist_study.training import Measured, train
+from mnist_study.nn.network import Network
+from mnist_study.nn.optimizers import Sgd
+from mnist_study.nn.schedules import constant
+from mnist_study.nn.training import Measured, train
 from tests.benchmarks.contenders import Case, floor, textbook
 
 BATCH, EPOCHS, RATE = 1500, 50, 0.8  # the report's 2-layer network

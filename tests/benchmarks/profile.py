@@ -21,9 +21,9 @@ from statistics import median
 
 import numpy as np
 
-from mnist_study import training
-from mnist_study.losses import CrossEntropy
-from mnist_study.optimizers import in_blocks
+from mnist_study.nn import training
+from mnist_study.nn.losses import CrossEntropy
+from mnist_study.nn.optimizers import in_blocks
 from tests.benchmarks.contenders import ours
 from tests.benchmarks.shares import Clock
 

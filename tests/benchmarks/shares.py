@@ -89,7 +89,7 @@ class Clock:
 
 def _python_of_a_step(network, optimizer_class):
     """Seconds that the interpreter and NumPy's calls take, whatever the size of the arrays."""
-    from mnist_study.network import Network
+    from mnist_study.nn.network import Network
 
     depth = len(network.layers)
     small = Network(
@@ -108,9 +108,9 @@ def _python_of_a_step(network, optimizer_class):
 
 def _child(*overrides):
     from mnist_study import run as run_room
-    from mnist_study import training
     from mnist_study.__main__ import main
-    from mnist_study.optimizers import Momentum
+    from mnist_study.nn import training
+    from mnist_study.nn.optimizers import Momentum
 
     clock, runs = Clock(), []
     events_of = run_room.Run.events

@@ -87,7 +87,7 @@ def _child(what, *overrides):
         mnist(validation=10000, split_seed=0, cache=os.path.expanduser("~/.cache/mnist_study"))
         _report()
     from mnist_study.__main__ import main
-    from mnist_study.network import Network
+    from mnist_study.nn.network import Network
 
     if what == "first_step":
         Network.loss_and_gradient = _report  # called by the first iteration

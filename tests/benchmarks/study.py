@@ -25,8 +25,8 @@ from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import threadpool_limits
 
 from mnist_study.data import mnist
-from mnist_study.network import Network
-from mnist_study.training import evaluate
+from mnist_study.nn.network import Network
+from mnist_study.nn.training import evaluate
 from tests.benchmarks.tracking import probe
 from tests.plugin.sweeping import load
 
@@ -138,7 +138,7 @@ def _steps(trial: FrozenTrial) -> float:
 
 def books(folder: Path, *, short: bool) -> None:
     """Listing, resuming and suggesting in a study of many finished trials."""
-    from mnist_study.study import main
+    from mnist_study.study.callback import main
 
     n = 200 if short else 2000
     words = ["engine=local", "training.epochs=1", "model.width=16", *ALONE]

@@ -96,7 +96,7 @@ def _run(*overrides: str) -> None:
     """A run as the command does it; CPU time of its training without the last scores is counted."""
     from mnist_study import run
     from mnist_study.__main__ import main
-    from mnist_study.training import Finished
+    from mnist_study.nn.training import Finished
 
     events_of, spent = run.Run.events, [0.0]
 

@@ -9,7 +9,8 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from mnist_study import _png, data
+from mnist_study import data
+from mnist_study.data import png_tree as _png
 from tests.data_files import FILES, idx_bytes, load, toy_parts, toy_table, write_idx
 
 

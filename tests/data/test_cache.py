@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_study import _png, data
-from mnist_study._table import _KEEP, Table, cached
+from mnist_study import data
+from mnist_study.data import png_tree as _png
+from mnist_study.data.cache import _KEEP, Table, cached
 from tests.needs import needs
 
 

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from mnist_study import _idx, _png, data
+from mnist_study import data
+from mnist_study.data import idx_files as _idx
+from mnist_study.data import png_tree as _png
 from tests.data_files import FILES, load, toy_parts, toy_table, write_idx
 
 
@@ -184,7 +186,7 @@ def test_the_import_system_is_left_as_it_was(package):
 def test_each_source_has_its_config(name, monkeypatch):
     """A file of the `data` group gives every argument of its target, and no other."""
     monkeypatch.delenv("MNIST_STUDY_CACHE", raising=False)
-    config = OmegaConf.load(Path(__file__).parents[1] / "conf" / "data" / f"{name}.yaml")
+    config = OmegaConf.load(Path(__file__).parents[2] / "conf" / "data" / f"{name}.yaml")
     target = getattr(data, name)
     assert config["_target_"] == f"mnist_study.data.{name}"
     assert {*config} - {"_target_"} == {*inspect.signature(target).parameters}

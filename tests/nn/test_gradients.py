@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnist_study.layers import ACTIVATIONS, Dense, DensePass
-from mnist_study.losses import softmax_cross_entropy
-from mnist_study.network import Network
+from mnist_study.nn.layers import ACTIVATIONS, Dense, DensePass
+from mnist_study.nn.losses import softmax_cross_entropy
+from mnist_study.nn.network import Network
 
 H = 1e-6  # half the width of a central difference
 

@@ -6,8 +6,8 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from mnist_study.members import member_configs, together
+from mnist_study.nn.training import EpochEnded
 from mnist_study.run import compose_run
-from mnist_study.training import EpochEnded
 from tests.test_experiments import composed
 
 

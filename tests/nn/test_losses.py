@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mnist_study.layers import sigmoid
-from mnist_study.losses import softmax, softmax_cross_entropy
+from mnist_study.nn.layers import sigmoid
+from mnist_study.nn.losses import softmax, softmax_cross_entropy
 
 logits_of_any_scale = hnp.arrays(
     st.sampled_from([np.float32, np.float64]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnist_study.optimizers import Adam, AdamW, Momentum, Nesterov, Sgd
+from mnist_study.nn.optimizers import Adam, AdamW, Momentum, Nesterov, Sgd
 
 
 def path(optimizer, parameters, gradients, lr=0.1):

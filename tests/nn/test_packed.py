@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_study import data, stairs
-from mnist_study._table import Table, extents
-from mnist_study.network import initial_weights
+from mnist_study import data
+from mnist_study.data.cache import Table, extents
+from mnist_study.nn.fast import packed as stairs
+from mnist_study.nn.fast.packed import LitProducts
+from mnist_study.nn.network import initial_weights
+from mnist_study.nn.training import chunks_of
 from mnist_study.run import compose_run
-from mnist_study.stairs import LitProducts
-from mnist_study.training import chunks_of
 from tests.test_experiments import composed
 
 

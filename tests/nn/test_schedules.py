@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mnist_study.schedules import constant, cosine, linear, step_decay
+from mnist_study.nn.schedules import constant, cosine, linear, step_decay
 
 RUN = {"total_steps": 20, "epoch_steps": 10}
 

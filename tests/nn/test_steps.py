@@ -7,12 +7,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from mnist_study import network as network_module
-from mnist_study import optimizers as optimizers_module
-from mnist_study import stairs as stairs_module
-from mnist_study.layers import product
-from mnist_study.network import Network
-from mnist_study.optimizers import Adam, AdamW, Momentum, Nesterov, Sgd
+from mnist_study.nn import network as network_module
+from mnist_study.nn import optimizers as optimizers_module
+from mnist_study.nn.fast import packed as stairs_module
+from mnist_study.nn.layers import product
+from mnist_study.nn.network import Network
+from mnist_study.nn.optimizers import Adam, AdamW, Momentum, Nesterov, Sgd
 
 RATE, MOMENTUM, BETA1, BETA2, EPS, DECAY = 0.1, 0.9, 0.9, 0.999, 1e-8, 0.1
 ADAM = {"lr": RATE, "beta1": BETA1, "beta2": BETA2, "eps": EPS}

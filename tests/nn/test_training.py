@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_study._table import extents
 from mnist_study.data import Split
-from mnist_study.network import Network
-from mnist_study.optimizers import Sgd
-from mnist_study.schedules import constant
-from mnist_study.training import Batches, Diverged, EpochEnded, Measured, evaluate, train
+from mnist_study.data.cache import extents
+from mnist_study.nn.network import Network
+from mnist_study.nn.optimizers import Sgd
+from mnist_study.nn.schedules import constant
+from mnist_study.nn.training import Batches, Diverged, EpochEnded, Measured, evaluate, train
 
 
 def blobs(n=60, seed=0):

@@ -12,9 +12,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hydra_plugins.hydra_optuna_study._ledger import failure_of, reap, tally
 from hydra_plugins.hydra_optuna_study._process import process_of, start_of, this_process
 from hydra_plugins.hydra_optuna_study._storage import Place
+from hydra_plugins.hydra_optuna_study._trials import failure_of, reap, tally
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from mnist_study.config import CONF
-from mnist_study.report_contents import CONTROLS, EXPERIMENTS
+from mnist_study.nn.schedules import constant
+from mnist_study.report.contents import CONTROLS, EXPERIMENTS
 from mnist_study.run import compose_run
-from mnist_study.schedules import constant
 
 NAMES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 SOFTMAX, TWO, FOUR = [784, 10], [784, 100, 10], [784, 100, 100, 100, 10]

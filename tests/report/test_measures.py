@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnist_study.measures import (
+from mnist_study.report.measures import (
     largest_relapse,
     noise,
     oscillation,

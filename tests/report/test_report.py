@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mnist_study.config import TrackingConfig
-from mnist_study.report import main, write_page
-from mnist_study.report_page import Bullets, Heading, Picture, Table, Text, markdown, page_html
-from mnist_study.study_runs import create_parent, log_to_run, set_run_status
-from mnist_study.tracking import client_for, ensure_experiment, log_values
+from mnist_study.report.callback import main, write_page
+from mnist_study.report.page import Bullets, Heading, Picture, Table, Text, markdown, page_html
+from mnist_study.study.study_runs import create_parent, log_to_run, set_run_status
+from mnist_study.tracking.client import client_for, ensure_experiment, log_values
 from tests.command import mnist_study
 
 FULL = {"optimizer.lr": 0.02, "training.epochs": 60, "schedule": "constant"}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnist_study import report_networks, report_softmax
-from mnist_study.champion import Interval
 from mnist_study.config import TrackingConfig
-from mnist_study.report_contents import CAUSES, CLAIMS
-from mnist_study.report_evidence import champions_differ, difference, final, spread_ratio
-from mnist_study.report_runs import EXACT, REPORT, Cell, Curve, ReportRuns, TrackedRun
-from mnist_study.report_verdicts import judge
+from mnist_study.report import networks as report_networks
+from mnist_study.report import softmax as report_softmax
+from mnist_study.report.contents import CAUSES, CLAIMS
+from mnist_study.report.evidence import champions_differ, difference, final, spread_ratio
+from mnist_study.report.runs import EXACT, REPORT, Cell, Curve, ReportRuns, TrackedRun
+from mnist_study.report.verdicts import judge
+from mnist_study.stats import Interval
 
 SEEDS = range(5)
 SETTINGS = TrackingConfig("none", None, "mnist", None)

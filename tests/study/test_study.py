@@ -16,8 +16,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from mnist_study.champion import Interval, champion_search, near_ties, summary
-from mnist_study.study_figure import study_figure
+from mnist_study.stats import Interval
+from mnist_study.study.champion import champion_search, near_ties, summary
+from mnist_study.study.figure import study_figure
 from tests.command import mnist_study
 
 FLOAT = optuna.distributions.FloatDistribution(1e-3, 1, log=True)

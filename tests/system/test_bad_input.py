@@ -18,8 +18,8 @@ MISTAKES = {  # what is typed: what the one sentence must name
     "training.seed=-1": "training.seed >= 0 must hold",
     "optimizer.lr=-1": "optimizer.lr > 0 must hold, got lr=-1",
     "optimizer.lr=fast": "optimizer.lr must be of type float, got 'fast'",
-    "+optimizer.speed=1": "optimizer: mnist_study.optimizers.Momentum: got an unexpected keyword "
-    "argument 'speed'",
+    "+optimizer.speed=1": "optimizer: mnist_study.nn.optimizers.Momentum: got an unexpected "
+    "keyword argument 'speed'",
     "optimizer._target_=nowhere.Optimizer": "optimizer._target_ must name what can be imported",
     "model.depth=0": "model.depth >= 1 must hold, got depth=0",
     "model.width=0": "model.width >= 1 must hold, got width=0",

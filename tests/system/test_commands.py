@@ -13,7 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from mnist_study import _idx, data
+from mnist_study import data
+from mnist_study.data import idx_files as _idx
 from tests.command import PROJECT, mnist_study
 from tests.studied import runs_of
 

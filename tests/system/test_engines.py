@@ -11,7 +11,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from mnist_study import command_line
+from mnist_study import cli as command_line
 from tests.command import mnist_study
 from tests.needs import needs_package
 from tests.studied import agree, search, trials_in

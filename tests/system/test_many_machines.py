@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from mnist_study.mirror import STUDY_ID, Mirror
+from mnist_study.study.mirror import STUDY_ID, Mirror
 from tests import tracked
 from tests.studied import STATUS, runs_at, search, start, trials_at, trials_in
 

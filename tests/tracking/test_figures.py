@@ -8,8 +8,8 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from mnist_study import figures
-from mnist_study.figures import (
+from mnist_study.tracking import figures
+from mnist_study.tracking.figures import (
     PALETTE,
     WEIGHT_LIMIT,
     Curve,
@@ -19,7 +19,7 @@ from mnist_study.figures import (
     weight_images,
     weight_sheet,
 )
-from mnist_study.recorder import _encoded
+from mnist_study.tracking.recorder import _encoded
 
 
 def test_the_scale_is_symmetric_with_zero_in_its_middle():

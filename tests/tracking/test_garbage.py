@@ -6,8 +6,8 @@ import gc
 
 import pytest
 
-from mnist_study.garbage import uncollected
-from tests.test_tracking import python
+from mnist_study.tracking.garbage import uncollected
+from tests.tracking.test_tracking import python
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_mlflow_is_out_of_the_collectors_sight(tmp_path):
     """A tracked run's process collects little at its end: MLflow's objects are frozen."""
     code = (
         "import gc, pathlib\nfrom tests import tracked\n"
-        "from mnist_study.tracking import ensure_experiment\n"
+        "from mnist_study.tracking.client import ensure_experiment\n"
         f"ensure_experiment(tracked.settings('sqlite:///{tmp_path}/mlflow.db'))\n"
         "assert gc.isenabled() and gc.get_freeze_count() > 5 * len(gc.get_objects())\n"
     )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow import MlflowClient
 
-from mnist_study import courier
-from mnist_study.study_runs import create_parent, log_to_run, reconcile, set_run_status
-from mnist_study.tracking import ensure_experiment, open_tracker
+from mnist_study.study.study_runs import create_parent, log_to_run, reconcile, set_run_status
+from mnist_study.tracking import uploader as courier
+from mnist_study.tracking.client import ensure_experiment, open_tracker
 from tests import tracked
-from tests.test_tracking import expected, files, history, track
+from tests.tracking.test_tracking import expected, files, history, track
 
 if TYPE_CHECKING:
     from tests.mlflow_server import Server
@@ -75,7 +75,7 @@ def test_a_killed_server_loses_and_doubles_nothing(server: Server, tmp_path, mon
 def test_a_hanging_server_does_not_hold_up_the_training(server: Server, tmp_path, monkeypatch):
     """Events pass at their own speed while the store hangs; the end waits a bounded time."""
     monkeypatch.setattr(courier, "SLOW_PATIENCE", 0.5)
-    monkeypatch.setattr("mnist_study.tracking._create_run", lambda *_: time.sleep(3))
+    monkeypatch.setattr("mnist_study.tracking.client._create_run", lambda *_: time.sleep(3))
     started = time.perf_counter()
     with open_tracker(tracked.settings(server.uri), tracked.record(tmp_path)) as tracker:
         list(tracker.follow(tracked.events()))

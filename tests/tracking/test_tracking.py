@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from mnist_study import courier
 from mnist_study.config import ConfigError
-from mnist_study.figures import PALETTE, WEIGHT_LIMIT, weight_images
-from mnist_study.recorder import metrics_of
-from mnist_study.sending import main
-from mnist_study.spool import Spool
-from mnist_study.store import check_store, how_to_open, store_uri
-from mnist_study.tracking import metric_key, open_tracker
-from mnist_study.training import EpochEnded, Finished, Measured
+from mnist_study.nn.training import EpochEnded, Finished, Measured
+from mnist_study.tracking import uploader as courier
+from mnist_study.tracking.client import metric_key, open_tracker
+from mnist_study.tracking.figures import PALETTE, WEIGHT_LIMIT, weight_images
+from mnist_study.tracking.outbox import Spool
+from mnist_study.tracking.recorder import metrics_of
+from mnist_study.tracking.resend import main
+from mnist_study.tracking.store import check_store, how_to_open, store_uri
 from tests import tracked
 
 # MLflow 3.17 uses an option that SQLAlchemy 2.1 will remove.
@@ -222,7 +222,7 @@ def test_a_job_may_end_the_run_itself(uri, tmp_path):
 def test_a_run_may_end_before_its_last_records_have_arrived(uri, tmp_path, monkeypatch):
     """Whoever takes over to wait has the run whole afterwards; on disk it is whole at once."""
     slow, left = threading.Event(), []
-    monkeypatch.setattr("mnist_study.tracking._metrics", lambda _: slow.wait(30) and [])
+    monkeypatch.setattr("mnist_study.tracking.client._metrics", lambda _: slow.wait(30) and [])
     with open_tracker(tracked.settings(uri), tracked.record(tmp_path), left.append) as tracker:
         list(tracker.follow(tracked.events()))
     assert tracker._recorder.spool.complete
@@ -323,7 +323,7 @@ def test_a_dead_process_is_told_from_a_living_one(uri, tmp_path, capsys):
     killed = tmp_path / "killed"
     code = (
         "import os, pathlib\nfrom tests import tracked\n"
-        "from mnist_study.tracking import open_tracker\n"
+        "from mnist_study.tracking.client import open_tracker\n"
         f"record = tracked.record(pathlib.Path({str(killed)!r}))\n"
         f"with open_tracker(tracked.settings({uri!r}), record) as tracker:\n"
         "    for event in tracker.follow(tracked.events()):\n"
@@ -366,7 +366,7 @@ def test_two_processes_may_create_the_store_at_once(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     codes = [
         "import pathlib\nfrom tests import tracked\n"
-        "from mnist_study.tracking import open_tracker\n"
+        "from mnist_study.tracking.client import open_tracker\n"
         f"record = tracked.record(pathlib.Path({str(tmp_path / name)!r}))\n"
         f"with open_tracker(tracked.settings({uri!r}), record) as tracker:\n"
         "    list(tracker.follow(tracked.events()))\n"
@@ -460,7 +460,7 @@ def test_no_tracking_imports_and_writes_nothing(tmp_path):
     """`tracking=none` knows neither MLflow nor matplotlib nor Pillow, and leaves no file."""
     code = (
         "import pathlib, sys\nfrom tests import tracked\n"
-        "from mnist_study.tracking import open_tracker\n"
+        "from mnist_study.tracking.client import open_tracker\n"
         f"record = tracked.record(pathlib.Path({str(tmp_path)!r}))\n"
         "with open_tracker(tracked.settings(None, backend='none'), record) as tracker:\n"
         "    list(tracker.follow(tracked.events()))\n"
@@ -487,5 +487,5 @@ def test_the_send_command_is_a_command(tmp_path):
 
 def python(code: str) -> subprocess.Popen[bytes]:
     """Start a Python that finds this package and these tests."""
-    paths = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    paths = {"PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen([sys.executable, "-c", code], env=os.environ | paths)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_study.layers import WIDE, Array, Dense, DensePass, product
+from mnist_study.nn.layers import WIDE, Array, Dense, DensePass, product
 
 Extents = NDArray[np.integer[Any]]  # (batch,), ascending: from this column on, an image is black
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hydra_plugins.hydra_optuna_study._observer import Search
+from hydra_plugins.hydra_optuna_study._callback import Search
 
 
 class Watching:

@@ -1,0 +1,1 @@
+"""What only speed needs: how BLAS is fed, and what a product can leave out."""

@@ -1,0 +1,1 @@
+"""The university report, run again: its experiments, claims, causes and the page."""

@@ -1,0 +1,1 @@
+"""A search as a whole: its MLflow runs, its champion and its figures."""

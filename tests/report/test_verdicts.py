@@ -8,10 +8,16 @@ import pytest
 from mnist_study.config import TrackingConfig
 from mnist_study.report import networks as report_networks
 from mnist_study.report import softmax as report_softmax
-from mnist_study.report.contents import CAUSES, CLAIMS
-from mnist_study.report.evidence import champions_differ, difference, final, spread_ratio
-from mnist_study.report.runs import EXACT, REPORT, Cell, Curve, ReportRuns, TrackedRun
-from mnist_study.report.verdicts import judge
+from mnist_study.report.evidence import (
+    Claim,
+    champions_differ,
+    difference,
+    final,
+    judge,
+    spread_ratio,
+)
+from mnist_study.report.page import CAUSES, CLAIMS
+from mnist_study.report.runs import EXACT, REPORT, Cell, History, ReportRuns, TrackedRun
 from mnist_study.stats import Interval
 
 SEEDS = range(5)
@@ -41,16 +47,17 @@ class Known(ReportRuns):
                 self.weights[run] = known["weights"](seed)
         return cell
 
-    def curve(self, run, metric):
+    def history(self, run, metric):
         values = self.curves[run, metric]
-        return Curve(5 * np.arange(1, len(values) + 1), values)
+        return History(5 * np.arange(1, len(values) + 1), values)
 
     def first_weights(self, run):
         return self.weights[run]
 
 
-def verdict(question, runs):
-    return judge([question], runs)[0].finding.verdict
+def verdict(test, runs):
+    ((_, finding),) = judge([Claim("statement", "rule", test)], runs)
+    return finding.verdict
 
 
 def white(seed, scale, points=400):
@@ -272,6 +279,7 @@ def test_nothing_is_judged_from_an_empty_study():
     """Nine claims and four causes stand there, each with what it lacks."""
     claims, causes = judge(CLAIMS, Known()), judge(CAUSES, Known())
     assert (len(claims), len(causes)) == (9, 4)
-    for one in (*claims, *causes):
-        assert one.finding.verdict.startswith("cannot be judged: ")
-        assert one.statement
+    for claim, finding in (*claims, *causes):
+        assert finding.verdict.startswith("cannot be judged: ")
+        assert claim.statement
+        assert claim.rule

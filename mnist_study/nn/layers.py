@@ -126,6 +126,7 @@ class Dense(Layer):
         end = fan_in * self.fan_out
         for flat, views in ((parameters, self.parameters), (gradient, self.gradients)):
             views += [self.matmul.weight_view(flat[:end], fan_in, self.fan_out), flat[end:]]
+        self._grad_bias = gradient[np.newaxis, end:]
 
     def initialise(self, rng: np.random.Generator) -> None:
         """Draw the weights; biases start at 0."""
@@ -145,9 +146,9 @@ class Dense(Layer):
     def backward(self, x: Array, y: Array, grad_y: Array, grad_x: Array | None) -> None:
         """Bishop, PRML (2006), eqs. 5.53 and 5.56, for a whole batch."""
         weight, _ = self.parameters
-        grad_weight, grad_bias = self.gradients
+        grad_weight, grad_bias = self.gradients[0], self._grad_bias
         # ones @ grad_y is the sum over the batch, at BLAS's speed
-        np.matmul(self._row_of_ones(y), grad_y, out=grad_bias[np.newaxis])
+        np.matmul(self._row_of_ones(y), grad_y, out=grad_bias)
         if self.scale != 1:
             grad_y *= self.scale  # from here on the gradient at x @ weight
         self.matmul.weight_gradient(x, grad_y, grad_weight)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from mnist_study.nn.layers import Array
 
@@ -68,18 +68,17 @@ class CrossEntropy(Loss):
         if gradient not in ("exact", "report"):
             raise ValueError(f"gradient must be one of exact, report, got {gradient}")
         self.gradient = gradient
-        self._buffers: dict[tuple[int, int, str], Buffers] = {}
+        self._buffers: dict[tuple[int, ...], Buffers] = {}
 
     def __call__(
         self, logits: Array, labels: Labels, factor: float | None = None
     ) -> tuple[float, int]:
         """See `Loss`; logits of any finite scale are safe."""
-        batch, classes = logits.shape
-        key = (batch, classes, logits.dtype.char)
-        buffers = self._buffers.get(key)
-        if buffers is None:
-            buffers = self._buffers[key] = Buffers.make(batch, classes, logits.dtype)
-        z = np.ascontiguousarray(logits.T)  # (classes, batch); a view, unless a caller's own array
+        buffers = self._buffers.get(logits.shape)
+        if buffers is None or buffers.own.dtype != logits.dtype:
+            buffers = self._buffers[logits.shape] = Buffers.make(logits)
+        by_class = logits.flags.f_contiguous  # as a network's are; a caller's array is copied
+        z = logits.T if by_class else logits.T.copy()  # (classes, batch)
         flat = z.reshape(-1)
         loss, correct = self._values(z, flat, labels, buffers)
         if factor is not None:
@@ -89,7 +88,7 @@ class CrossEntropy(Loss):
             if self.gradient == "report":
                 z.fill(0)
             flat[buffers.at_label] = own
-        if not np.may_share_memory(z, logits):
+        if not by_class:
             logits[:] = z.T
         return loss, correct
 
@@ -121,14 +120,15 @@ class Buffers:
     own: Array  # (batch,), of the image's own class
 
     @classmethod
-    def make(cls, batch: int, classes: int, dtype: DTypeLike) -> Buffers:
-        """Buffers for one batch size."""
+    def make(cls, logits: Array) -> Buffers:
+        """Buffers for batches of one size."""
+        batch, classes = logits.shape
         return cls(
             np.arange(batch),
             np.empty(batch, np.intp),
             np.empty((classes, batch), np.bool_),
             np.empty(batch, np.bool_),
-            *np.empty((3, batch), dtype),
+            *np.empty((3, batch), logits.dtype),
         )
 
 

@@ -17,7 +17,7 @@ on MNIST less than two thirds of the work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,6 @@ from mnist_study.nn.layers import Array
 
 Lengths = NDArray[np.unsignedinteger[Any]]  # (n,): from this column on, an image is 0
 Order = NDArray[np.intp]  # (pixels,): the pixel that each column holds
-Span = tuple[int, int, int, int]  # images from and to, columns of the step before and of this one
 
 # The shares of a batch at which a step of the stairs ends, found by measuring: more steps leave out
 # more, but the more units, the more images BLAS wants in a product.
@@ -40,6 +39,19 @@ CUTS, WIDE_CUTS = (0.35, 0.7, 0.93), (0.75,)
 ROUND = 16  # images, and columns: steps end at multiples, so that the same spans come again
 WORTH = 100_000  # multiply-adds; a step that saves less costs more than it saves
 LAST = 10**9  # columns: no step follows
+
+
+@dataclass(slots=True)
+class Step:
+    """Some images of a batch, all 0 from column `columns` on, and their part of the products."""
+
+    start: int  # of its images
+    stop: int
+    before: int  # columns of the step before it
+    columns: int
+    values: Array  # (images, columns), where their grey values go as numbers
+    forward: Callable[[], Array] | None = None  # set up at first use
+    weight_gradient: Callable[[], Array] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +120,10 @@ class PackedInput(TiledMatmul, Input):
         super().__init__()
         self.units = units
         self.order: Order | None = None
-        self._spans: list[Span] = []  # of the batch that was loaded last
-        self._cuts: dict[int, NDArray[np.intp]] = {}  # batch size -> where its steps may end
+        self._steps: list[Step] = []  # of the batch that was loaded last
+        self._known: dict[tuple[int, ...], Step] = {}
+        self._cuts: dict[int, tuple[list[int], NDArray[np.intp]]] = {}  # by batch size
+        self._rounded: list[int] = []  # prefix length -> columns
 
     def feed(self, split: Split, weight: Array) -> Feed:
         """`split`, packed."""
@@ -121,41 +135,37 @@ class PackedInput(TiledMatmul, Input):
 
     def load(self, batch: Batch, x: Array) -> None:
         """Write what is not 0 of `batch` into `x`; the products are over that from now on."""
-        size, pixels = x.shape
-        if not isinstance(batch, PackedBatch):
+        if isinstance(batch, PackedBatch):
+            self._steps = self._steps_of(batch.lengths, x)
+            for step in self._steps:
+                np.copyto(step.values, batch.images[step.start : step.stop, : step.columns])
+        else:
             np.copyto(x, batch.images if self.order is None else batch.images[:, self.order])
-            self._spans = [(0, size, 0, pixels)]
-            return
-        self._spans = self._spans_of(batch.lengths, x)
-        for start, stop, _, columns in self._spans:
-            np.copyto(x[start:stop, :columns], batch.images[start:stop, :columns])
+            self._steps = [self._step(x, 0, len(x), 0, x.shape[1])]
 
     def forward(self, x: Array, weight: Array, y: Array) -> None:
-        """y = x @ weight."""
-        for span in self._spans:
-            key = span, id(x), id(y)
-            ready = self._ready.get(key)
-            if ready is None:
-                start, stop, _, columns = span
-                run = product(x[start:stop, :columns], weight[:columns], y[start:stop])
-                ready = self._keep(key, (x, y), run)
-            ready()
+        """y = x @ weight; `y` is the same for each call with the same `x`."""
+        del x  # its steps have it
+        for step in self._steps:
+            if step.forward is None:
+                step.forward = product(
+                    step.values, weight[: step.columns], y[step.start : step.stop]
+                )
+            step.forward()
 
     def weight_gradient(self, x: Array, grad_y: Array, grad_weight: Array) -> None:
-        """grad_weight = x.T @ grad_y.
+        """grad_weight = x.T @ grad_y; both are the same for each call with the same `x`.
 
         The columns that a step adds are not 0 in its own images and in those behind it alone.
         """
-        for span in self._spans:
-            key = span, id(x), id(grad_weight)
-            ready = self._ready.get(key)
-            if ready is None:
-                start, _, before, columns = span
-                added = slice(before, columns)
-                run = product(x[start:, added].T, grad_y[start:], grad_weight[added])
-                ready = self._keep(key, (x, grad_weight), run)
-            ready()
-        grad_weight[self._spans[-1][3] :] = 0  # an optimizer may have left something there
+        for step in self._steps:
+            if step.weight_gradient is None:
+                added = slice(step.before, step.columns)
+                step.weight_gradient = product(
+                    x[step.start :, added].T, grad_y[step.start :], grad_weight[added]
+                )
+            step.weight_gradient()
+        grad_weight[self._steps[-1].columns :] = 0  # an optimizer may have left something there
 
     def to_pixels(self, weight: Array) -> Array:
         """A copy of the first layer's weights, (pixels, units), their rows in pixel order."""
@@ -169,24 +179,35 @@ class PackedInput(TiledMatmul, Input):
         """The opposite of `to_pixels`."""
         return weight if self.order is None else weight[self.order]
 
-    def _spans_of(self, lengths: Lengths, x: Array) -> list[Span]:
+    def _steps_of(self, lengths: Lengths, x: Array) -> list[Step]:
         """The stairs under which a batch is not 0, but for steps that save too little."""
-        size, pixels = x.shape
-        if size not in self._cuts:
-            shares = WIDE_CUTS if self.units >= WIDE else CUTS
-            cuts = {min(round(share * size / ROUND) * ROUND, size) for share in shares}
-            self._cuts[size] = np.array(sorted((cuts | {size}) - {0}))
-        stops = self._cuts[size]
-        ends = lengths.take(stops - 1).tolist()
-        widths = [min(-(-end // ROUND) * ROUND or ROUND, pixels) for end in ends]
-        spans: list[Span] = []
+        stops, lasts = self._cuts.get(len(x)) or self._cut(*x.shape)
+        widths = [self._rounded[end] for end in lengths.take(lasts).tolist()]
+        steps = []
         start = before = 0
-        for stop, width, following in zip(stops.tolist(), widths, [*widths[1:], LAST], strict=True):
+        for stop, width, following in zip(stops, widths, [*widths[1:], LAST], strict=True):
             if (stop - start) * (following - width) * self.units < WORTH:
                 continue  # these images go with the next ones
-            spans.append((start, stop, before, width))
+            key = (start, stop, before, width, id(x))
+            steps.append(self._known.get(key) or self._step(x, start, stop, before, width))
             start, before = stop, width
-        return spans
+        return steps
+
+    def _cut(self, size: int, pixels: int) -> tuple[list[int], NDArray[np.intp]]:
+        """Where the steps of a batch of that size may end, and the images before these ends."""
+        shares = WIDE_CUTS if self.units >= WIDE else CUTS
+        cuts = {min(round(share * size / ROUND) * ROUND, size) for share in shares}
+        stops = sorted((cuts | {size}) - {0})
+        self._rounded = [min(-(-k // ROUND) * ROUND or ROUND, pixels) for k in range(pixels + 1)]
+        self._cuts[size] = stops, np.array(stops) - 1
+        return self._cuts[size]
+
+    def _step(self, x: Array, start: int, stop: int, before: int, columns: int) -> Step:
+        """That step of batches in `x`, made once."""
+        key = (start, stop, before, columns, id(x))
+        if key not in self._known:
+            self._known[key] = Step(start, stop, before, columns, x[start:stop, :columns])
+        return self._known[key]
 
 
 def prefix_lengths(images: Images) -> NDArray[np.intp]:

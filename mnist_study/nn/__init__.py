@@ -8,39 +8,8 @@ from mnist_study.nn.layers import Activation, Dense, Layer, Relu, Sigmoid, Tanh
 from mnist_study.nn.losses import CrossEntropy, Loss
 from mnist_study.nn.network import Network
 from mnist_study.nn.optimizers import Adam, AdamW, Momentum, Nesterov, Optimizer, Sgd
-from mnist_study.nn.training import (
-    Diverged,
-    EpochEnded,
-    Event,
-    Finished,
-    Measured,
-    Score,
-    evaluate,
-    train,
-)
+from mnist_study.nn.training import Diverged, Event, evaluate, train
 
-__all__ = [
-    "Activation",
-    "Adam",
-    "AdamW",
-    "CrossEntropy",
-    "Dense",
-    "Diverged",
-    "EpochEnded",
-    "Event",
-    "Finished",
-    "Layer",
-    "Loss",
-    "Measured",
-    "Momentum",
-    "Nesterov",
-    "Network",
-    "Optimizer",
-    "Relu",
-    "Score",
-    "Sgd",
-    "Sigmoid",
-    "Tanh",
-    "evaluate",
-    "train",
-]
+__all__ = ["Activation", "Adam", "AdamW", "CrossEntropy", "Dense", "Diverged", "Event", "Layer"]
+__all__ += ["Loss", "Momentum", "Nesterov", "Network", "Optimizer", "Relu", "Sgd", "Sigmoid"]
+__all__ += ["Tanh", "evaluate", "train"]

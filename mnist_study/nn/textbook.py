@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.integer[Any]]
-Rule = Callable[[Array, Array, dict[str, Array], int, float], Array]
+Memory = dict[str, Array]
+Rule = Callable[[Array, Array, Memory, int, float], Array]
 
 # An activation f(z), and its derivative f'(z).
 ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
@@ -94,49 +95,35 @@ def backward(
 # rate; `memory` keeps what the rule remembers of the steps before, by name, 0 at first.
 
 
-def sgd(p: Array, g: Array, memory: dict[str, Array], t: int, rate: float) -> Array:
+def sgd(p: Array, g: Array, memory: Memory, t: int, rate: float) -> Array:
     """Gradient descent (eq. 5.41)."""
     return -rate * g
 
 
-def momentum(
-    p: Array, g: Array, memory: dict[str, Array], t: int, rate: float, mu: float = 0.9
-) -> Array:
+def momentum(p: Array, g: Array, memory: Memory, t: int, rate: float, mu: float = 0.9) -> Array:
     """The heavy ball (Polyak 1964): v = mu v + g."""
     memory["v"] = mu * memory.get("v", 0) + g
     return -rate * memory["v"]
 
 
-def nesterov(
-    p: Array, g: Array, memory: dict[str, Array], t: int, rate: float, mu: float = 0.9
-) -> Array:
+def nesterov(p: Array, g: Array, memory: Memory, t: int, rate: float, mu: float = 0.9) -> Array:
     """Nesterov's momentum (Sutskever et al. 2013, eqs. 3-4, at the point ahead)."""
     memory["v"] = mu * memory.get("v", 0) + g
     return -rate * (g + mu * memory["v"])
 
 
-def adam(
-    p: Array,
-    g: Array,
-    memory: dict[str, Array],
-    t: int,
-    rate: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-) -> Array:
+def adam(p: Array, g: Array, memory: Memory, t: int, rate: float) -> Array:
     """Running means of g and g², corrected for their start at 0 (Kingma & Ba 2015, algorithm 1)."""
+    beta1, beta2, eps = 0.9, 0.999, 1e-8
     memory["m"] = beta1 * memory.get("m", 0) + (1 - beta1) * g
     memory["s"] = beta2 * memory.get("s", 0) + (1 - beta2) * g**2
     mean, square = memory["m"] / (1 - beta1**t), memory["s"] / (1 - beta2**t)
     return -rate * mean / (np.sqrt(square) + eps)
 
 
-def adamw(
-    p: Array, g: Array, memory: dict[str, Array], t: int, rate: float, weight_decay: float = 0.01
-) -> Array:
+def adamw(p: Array, g: Array, memory: Memory, t: int, rate: float, decay: float = 0.01) -> Array:
     """Adam, and weight decay beside it (Loshchilov & Hutter 2019, algorithm 2)."""
-    return adam(p, g, memory, t, rate) - rate * weight_decay * p
+    return adam(p, g, memory, t, rate) - rate * decay * p
 
 
 def train(
@@ -153,7 +140,7 @@ def train(
 ) -> Iterator[float]:
     """Mini-batch training in place; yield each epoch's mean loss of its batches."""
     parameters = [p for pair in zip(weights, biases, strict=True) for p in pair]
-    memories: list[dict[str, Array]] = [{} for _ in parameters]
+    memories: list[Memory] = [{} for _ in parameters]
     t = 0
     for _ in range(epochs):
         losses = []

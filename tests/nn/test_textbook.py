@@ -26,7 +26,7 @@ OPTIMIZERS = {
     "adam": (lambda p: Adam(p, **ADAM), textbook.adam),
     "adamw": (
         lambda p: AdamW(p, **ADAM, weight_decay=DECAY),
-        partial(textbook.adamw, weight_decay=DECAY),
+        partial(textbook.adamw, decay=DECAY),
     ),
 }
 FORMS = {  # at sizes that a test can afford

@@ -14,8 +14,8 @@ from optuna.distributions import (
 )
 from optuna.trial import FixedTrial
 
-from hydra_plugins.hydra_optuna_study._compose import Composer
 from hydra_plugins.hydra_optuna_study._space import Space, read_space
+from hydra_plugins.hydra_optuna_study._worker import Composer
 from tests.plugin.sweeping import APP
 
 

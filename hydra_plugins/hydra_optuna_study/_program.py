@@ -113,4 +113,6 @@ def instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
             if error.__cause__ is None:
                 raise
             raise error.__cause__ from None
-        return functools.partial(target, **extra) if node.get("_partial_") else target(**extra)
+        if not node.get("_partial_"):
+            return target(**extra)
+        return functools.partial(target, **extra) if extra else target

@@ -190,6 +190,14 @@ def test_another_search_under_the_same_name_is_refused(tmp_path_factory, overrid
             "x: a grid needs a choice or a range, got float(",
         ),
         ("hydra.sweeper.storage=redis://here", "hydra.sweeper.storage: a path of a journal file"),
+        (
+            "hydra.sweeper.callback={_target_: callback.Missing}",
+            "hydra.sweeper.callback: Error loading 'callback.Missing'",
+        ),
+        (
+            "hydra.sweeper.sampler={_target_: optuna.samplers.Missing}",
+            "hydra.sweeper.sampler: Error loading 'optuna.samplers.Missing'",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_before_anything_is_written(tmp_path, override, sentence):

@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from hydra_plugins.hydra_optuna_study import best_table
 from hydra_plugins.hydra_optuna_study._process import process_of, start_of, this_process
 from hydra_plugins.hydra_optuna_study._storage import StorageLocation
 from hydra_plugins.hydra_optuna_study._trials import fail_stale_trials, failure_of, trials_by_state
@@ -120,6 +121,14 @@ def test_a_trials_own_failure_is_final(study):
     study.tell(trial, state=TrialState.FAIL)
     fail_stale_trials(study, max_retries=2)
     assert trials_by_state(study).finished == len(study.trials) == 1
+
+
+def test_the_table_names_the_metric(study):
+    """A column is called by what it measures; a study that names none has a value."""
+    study.tell(begin(study), 0.25)
+    assert best_table(study).split()[:3] == ["trial", "value", "x"]
+    study.set_user_attr("identity", {"metric": ["validation/accuracy"]})
+    assert best_table(study).split()[:3] == ["trial", "validation/accuracy", "x"]
 
 
 def test_failures_are_judged_from_the_tenth_trial_on(study):

@@ -66,16 +66,13 @@ def run_sweep(settings: Mapping[str, Any], arguments: Sequence[str], app: App) -
             sweep = follow_up_config(sweep, follow, loader)
             study = _run_study(sweep, app, callback, follows=first.study_name)
     except KeyboardInterrupt:  # while no worker was running
-        print(f"study {sweep.study_name} interrupted; {_continue_with()}", file=sys.stderr)
+        _warn(f"study {sweep.study_name} interrupted; {_continue_with()}")
         raise SystemExit(130) from None
     except Exception as error:  # drivers and launchers raise their own classes
         if not is_disk_full(error):
             raise
         reason = f"no space left on the disk of {sweep.folder}"
-        print(
-            f"study {sweep.study_name} stopped: {reason}; make some, then {_continue_with()}",
-            file=sys.stderr,
-        )
+        _warn(f"study {sweep.study_name} stopped: {reason}; make some, then {_continue_with()}")
         raise SystemExit(1) from None
     return first
 
@@ -132,9 +129,7 @@ def _create_or_load(sweep: SweepConfig, composed: DictConfig, follows: str | Non
             attrs = {"digest": digest(given), "seed": secrets.randbelow(2**31), "follows": follows}
             for key, value in attrs.items():
                 study.set_user_attr(key, value)
-            study.set_user_attr(
-                "identity", given
-            )  # last: after a kill before this line the next run sets all three
+            study.set_user_attr("identity", given)  # last: if it is missing, all are set again
     if stored is not None and digest(stored) != digest(given):
         abort(
             f"hydra.sweeper.study_name: {sweep.study_name} in {sweep.storage.public} is another "
@@ -199,10 +194,9 @@ def _launch_until_done(
             failed_launches = failed_launches + 1 if idle else 0
             if error and failed_launches >= MAX_FAILED_LAUNCHES:
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
-                print(
+                _warn(
                     f"study {sweep.study_name} stopped: {failed_launches} launches in a row ended "
-                    f"without a trial: {reason}",
-                    file=sys.stderr,
+                    f"without a trial: {reason}"
                 )
                 raise SystemExit(1) from error
 
@@ -214,15 +208,14 @@ def _wait_for_others(sweep: SweepConfig, trials: TrialsByState, warned: set[str]
         host = trial.user_attrs.get("worker", {}).get("host", this_host())
         if host != this_host() and host not in warned and not sweep.storage.is_server:
             warned.add(host)
-            print(
+            _warn(
                 f"waiting for trial {trial.number}, begun on {host}; if that machine is gone, "
-                f"continue with hydra.sweeper.dead_hosts=[{host}]",
-                file=sys.stderr,
+                f"continue with hydra.sweeper.dead_hosts=[{host}]"
             )
 
 
 def _request_stop(study: optuna.Study, sweep: SweepConfig) -> None:
-    print("\nstopping at the next step of each trial; Ctrl-C again ends at once", file=sys.stderr)
+    _warn("\nstopping at the next step of each trial; Ctrl-C again ends at once")
     study.set_user_attr(sweep.stop_key, True)
 
 
@@ -232,27 +225,28 @@ def _sum_up(sweep: SweepConfig, study: optuna.Study) -> None:
         print(best_table(study), flush=True)
     if trials.too_many_failures(sweep.max_failure_rate, sweep.n_trials):
         last = trials.failed[-1]
-        print(
+        _warn(
             f"study {sweep.study_name} stopped: {len(trials.failed)} of {trials.finished} finished "
             f"trials failed, more than hydra.sweeper.max_failure_rate={sweep.max_failure_rate}; "
-            f"trial {last.number}: {failure_of(last)}",
-            file=sys.stderr,
+            f"trial {last.number}: {failure_of(last)}"
         )
         raise SystemExit(1)
     if trials.failed:
         last = trials.failed[-1]
-        print(
+        _warn(
             f"{len(trials.failed)} of {trials.finished} finished trials failed; "
-            f"trial {last.number}: {failure_of(last)}",
-            file=sys.stderr,
+            f"trial {last.number}: {failure_of(last)}"
         )
     if stop_requested.is_set():
-        print(
+        _warn(
             f"study {sweep.study_name} interrupted at {trials.finished} of {sweep.n_trials} "
-            f"trials; {_continue_with()}",
-            file=sys.stderr,
+            f"trials; {_continue_with()}"
         )
         raise SystemExit(130)
+
+
+def _warn(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def _continue_with() -> str:

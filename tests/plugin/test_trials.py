@@ -1,4 +1,4 @@
-"""The trials of a study: what counts, what is reaped, what is tried again; locks, torn files."""
+"""The trials of a study: what counts, what is failed, what is tried again; locks, torn files."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def test_retries_end(study):
     assert failure_of(trials.failed[0]) == "its worker died, after 2 retries"
 
 
-def test_reaping_twice_or_dying_within_it_loses_and_doubles_nothing(study):
-    """The retry is queued before the trial is failed; a second reaper finds the work done."""
+def test_failing_stale_trials_twice_or_dying_within_it_loses_and_doubles_nothing(study):
+    """The retry is queued before the trial is failed; a second call finds the work done."""
     trial = begin(study, dead())
     attrs = {"retry_of": trial.number, "retries": 1}
     study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs=attrs))  # died here
@@ -106,7 +106,7 @@ def test_reaping_twice_or_dying_within_it_loses_and_doubles_nothing(study):
 
 
 def test_a_trial_that_the_heartbeat_failed_is_tried_again(study):
-    """It has no reason of its own; whoever settles the trials next queues it."""
+    """It has no reason of its own; the next call queues its retry."""
     trial = begin(study, replace(dead(), host="elsewhere"))
     study.tell(trial, state=TrialState.FAIL)
     fail_stale_trials(study, max_retries=2)

@@ -16,8 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from hydra_plugins.hydra_optuna_study._process import cores
-from hydra_plugins.hydra_optuna_study._trial import current_trial, leave_behind
+from hydra_plugins.hydra_optuna_study import cores, current_trial, defer
 from mnist_study.config import ConfigError, TrackingConfig, section
 from mnist_study.console import abort
 from mnist_study.nn.training import Diverged, EpochEnded, Event, Finished, Score
@@ -57,7 +56,7 @@ def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
     tracking = where_the_study_is(section(config, TrackingConfig), trial)
     run = compose_run(config)
     with _blas_threads(run, trial), _quiet():
-        leave = leave_behind if trial else None
+        leave = defer if trial else None
         tracker = open_tracker(tracking, _record(config, run, trial), leave)
         with tracker:
             events = tracker.follow(run.events())

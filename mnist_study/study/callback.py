@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import optuna
     from matplotlib.figure import Figure
 
-    from hydra_plugins.hydra_optuna_study._callback import Search
+    from hydra_plugins.hydra_optuna_study import FollowUp
 
 SUMMED_UP = "mlflow.summed_up"  # attribute of an Optuna study: finished trials when last summed up
 
@@ -135,7 +135,7 @@ class StudyRun:
         if arrived and not interrupted:
             study.set_user_attr(SUMMED_UP, finished)
 
-    def next_search(self, study: optuna.Study) -> Search | None:
+    def follow_up(self, study: optuna.Study) -> FollowUp | None:
         """The best configuration again, on train + validation, with fresh seeds, scored on test."""
         seeds = self.study_config.champion_seeds
         if not seeds or is_champion(study) or not study.best_trials:
@@ -175,8 +175,7 @@ def main(words: list[str]) -> int:
     """
     import optuna
 
-    from hydra_plugins.hydra_optuna_study._progress import best_table
-    from hydra_plugins.hydra_optuna_study._storage import find_place
+    from hydra_plugins.hydra_optuna_study import best_table, find_storage
 
     match words:
         case ["list", *storages] if len(storages) <= 1:
@@ -190,7 +189,7 @@ def main(words: list[str]) -> int:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     found = False
     for name in storages or sorted(map(str, Path("multirun").rglob("*.journal"))):
-        place = find_place(name, Path())
+        place = find_storage(name, Path())
         storage = place.open()
         for study in optuna.get_all_study_names(storage):
             if wanted in (None, study):

@@ -21,8 +21,8 @@ from mnist_study.report.pictures import Drawing, draw_causes, draw_figures
 from mnist_study.report.runs import find_study, read_runs
 from mnist_study.run import scaled
 from mnist_study.study.callback import SUMMED_UP, StudyRun
-from mnist_study.study.mirror import PARENT
-from mnist_study.study.study_runs import log_to_run
+from mnist_study.study.runs import PARENT
+from mnist_study.tracking.client import log_to_run
 
 if TYPE_CHECKING:
     import optuna

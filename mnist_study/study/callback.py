@@ -22,7 +22,7 @@ from mnist_study.study.champion import (
     summary,
     trial_counts,
 )
-from mnist_study.study.mirror import PARENT, STORE, STUDY_ID, Mirror
+from mnist_study.study.runs import PARENT, STORE, STUDY, STUDY_ID, TRIAL, StudyRuns
 
 if TYPE_CHECKING:
     import optuna
@@ -61,7 +61,7 @@ def child_tags(trial: optuna.Trial | None) -> dict[str, str]:
     """What marks a run as a trial of its study."""
     if trial is None:
         return {}
-    tags = {"study": trial.study.study_name, "optuna.trial_number": str(trial.number)}
+    tags = {STUDY: trial.study.study_name, TRIAL: str(trial.number)}
     study_id = trial.study.user_attrs.get(STUDY_ID)
     return tags | ({STUDY_ID: study_id} if study_id else {})
 
@@ -83,7 +83,7 @@ class StudyRun:
     def __init__(self) -> None:
         self.searched: optuna.Study | None = None  # the study whose champion is trained again
         self.settings: TrackingConfig | None = None  # None: not tracked
-        self.mirror: Mirror | None = None
+        self.runs: StudyRuns | None = None
         self.resumed: set[str] = set()
 
     def check(self, config: DictConfig) -> None:
@@ -96,7 +96,7 @@ class StudyRun:
             _refuse_selection_by_test(config)
             if tracking.backend == "mlflow":
                 self.settings = tracking
-                self.mirror = Mirror(tracking)
+                self.runs = StudyRuns(tracking)
         except ConfigError as error:
             raise SystemExit(_refusal(str(error))) from error
 
@@ -105,16 +105,16 @@ class StudyRun:
         if not is_champion(study):
             self.searched = study
         try:
-            if self.mirror:
-                self.mirror.open(study)
+            if self.runs:
+                self.runs.open(study)
         except ConfigError as error:
             raise SystemExit(_refusal(str(error))) from error
 
     def trials_changed(self, study: optuna.Study) -> None:
         """The study's run is RUNNING again; every trial keeps its own run."""
-        if self.mirror and study.study_name not in self.resumed:
+        if self.runs and study.study_name not in self.resumed:
             self.resumed.add(study.study_name)
-            self.mirror.resume(study)
+            self.runs.resume(study)
 
     def study_ended(self, study: optuna.Study, interrupted: bool) -> None:
         """Make MLflow agree with the study, and sum it up, unless nothing has happened since."""
@@ -125,7 +125,7 @@ class StudyRun:
             print(near_ties(self.searched, figures[f"{CHAMPION}/test_accuracy_std"]))
         if study.user_attrs.get(SUMMED_UP) == finished and not interrupted:
             return
-        arrived = self.mirror is None or self.mirror.close(
+        arrived = self.runs is None or self.runs.close(
             study,
             Path(str(self.config.hydra.sweep.dir)).absolute(),
             figures,

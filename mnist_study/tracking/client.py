@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mnist_study.config import ConfigError, TrackingConfig
 from mnist_study.tracking.figures import preload
@@ -27,12 +28,16 @@ from mnist_study.tracking.outbox import Record, Spool
 from mnist_study.tracking.record import RunRecord
 from mnist_study.tracking.recorder import Recorder
 from mnist_study.tracking.store import check_store, database_path, first_use, how_to_open, store_uri
-from mnist_study.tracking.tracker import NoTracker, RunTracker, Tracker
+from mnist_study.tracking.tracker import NoTracker, RunTracker, Status, Tracker, ending_tags
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 __all__ = ["RunRecord", "Tracker", "open_tracker"]
+
+StoredRun: TypeAlias = "Run"  # MLflow's: `info` (id, status), `data` (params, tags, metrics)
 
 # MLflow's own defaults block a call on a dead server for four minutes; the courier tries again.
 _ENVIRONMENT = {
@@ -236,3 +241,66 @@ def metric_key(key: str) -> str:
 
 def _unique(values: Mapping[str, object] | None) -> dict[str, object]:
     return {metric_key(key): value for key, value in (values or {}).items()}
+
+
+def set_run_status(
+    settings: TrackingConfig,
+    run_id: str,
+    status: Status,
+    reason: str | None = None,
+    state: str | None = None,
+) -> None:
+    """End a run with a status, and put the reason into its tag `failure` or `reason`.
+
+    Args: state: the run's tag of that name; by default the trial state that the status stands for.
+    """
+    client = client_for(settings)
+    log_values(client, run_id, tags=ending_tags(status, reason, state))
+    client.set_terminated(run_id, status)
+
+
+def children(settings: TrackingConfig, parent_id: str) -> list[StoredRun]:
+    """All runs below a parent run, oldest first."""
+    return search_runs(settings, f"tags.`mlflow.parentRunId` = '{parent_id}'")
+
+
+def search_runs(settings: TrackingConfig, query: str) -> list[StoredRun]:
+    """All runs of the experiment that match a query in MLflow's language, oldest first."""
+    client, experiment = client_for(settings), ensure_experiment(settings)
+    found: list[StoredRun] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment], query, order_by=["attributes.start_time ASC"], page_token=token
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def log_to_run(
+    settings: TrackingConfig,
+    run_id: str,
+    *,
+    metrics: Mapping[str, float] | None = None,
+    params: Mapping[str, object] | None = None,
+    tags: Mapping[str, object] | None = None,
+    files: Mapping[str, str | bytes | Figure] | None = None,
+) -> None:
+    """Log to a run that exists, such as a study's own.
+
+    Args: metrics: at step 0; files: name at the artifact root -> text, bytes or a figure.
+    """
+    client = client_for(settings)
+    log_values(client, run_id, metrics=metrics, params=params, tags=tags)
+    with TemporaryDirectory() as folder:
+        for name, content in (files or {}).items():
+            path = Path(folder) / name
+            if isinstance(content, str):
+                path.write_text(content)
+            elif isinstance(content, bytes):
+                path.write_bytes(content)
+            else:
+                content.savefig(path)
+            client.log_artifact(run_id, str(path))

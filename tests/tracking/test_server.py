@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow import MlflowClient
 
-from mnist_study.study.study_runs import create_parent, log_to_run, reconcile, set_run_status
+from mnist_study.study.runs import StudyRuns
 from mnist_study.tracking import uploader as courier
-from mnist_study.tracking.client import ensure_experiment, open_tracker
+from mnist_study.tracking.client import ensure_experiment, log_to_run, open_tracker, set_run_status
 from tests import tracked
 from tests.tracking.test_tracking import expected, files, history, track
 
@@ -110,7 +110,7 @@ def test_a_deleted_experiment_comes_back(server: Server):
 def test_a_studys_children_agree_with_its_trials(server: Server, tmp_path):
     """After a kill every child has its trial's status and reason; none is left RUNNING."""
     settings = tracked.settings(server.uri, experiment="studies")
-    parent = create_parent(settings, "my study", {"sampler": "tpe"})
+    parent = StudyRuns(settings).create_parent("my study", {"sampler": "tpe"})
     client = MlflowClient(server.uri)
     runs = {}
     for number in range(4):
@@ -120,8 +120,8 @@ def test_a_studys_children_agree_with_its_trials(server: Server, tmp_path):
     for number in (1, 2, 3):
         client.update_run(runs[number], status="RUNNING")  # as a killed worker leaves it
     trials = {0: ("FINISHED", None), 1: ("FAILED", "killed"), 2: ("KILLED", "epoch 1: 0.3")}
-    assert reconcile(settings, parent, trials) == 3
-    assert reconcile(settings, parent, trials) == 0
+    assert StudyRuns(settings).reconcile(parent, trials) == 3
+    assert StudyRuns(settings).reconcile(parent, trials) == 0
     ended = {number: client.get_run(run_id) for number, run_id in runs.items()}
     assert [run.info.status for run in ended.values()] == ["FINISHED", "FAILED", "KILLED", "FAILED"]
     assert ended[1].data.tags["failure"] == "killed"
@@ -132,10 +132,10 @@ def test_a_studys_children_agree_with_its_trials(server: Server, tmp_path):
 def test_a_study_has_one_parent_run(server: Server):
     """The parent is found by its study's name, runs again, and takes figures and files."""
     settings = tracked.settings(server.uri, experiment="studies")
-    first = create_parent(settings, "resumed", {"a": "1"})
+    first = StudyRuns(settings).create_parent("resumed", {"a": "1"})
     set_run_status(settings, first, "FINISHED")
-    assert create_parent(settings, "resumed", {"a": "2"}) == first
-    assert create_parent(settings, "another", {}) != first
+    assert StudyRuns(settings).create_parent("resumed", {"a": "2"}) == first
+    assert StudyRuns(settings).create_parent("another", {}) != first
     bad = {"best": 0.98, "worst": float("inf")}
     log_to_run(settings, first, metrics=bad, params={"n": 3}, files={"REPORT.md": "# Report"})
     client = MlflowClient(server.uri)

@@ -22,7 +22,7 @@ from mnist_study.console import shown, table
 from mnist_study.nn.training import Diverged, Event, Finished
 from mnist_study.run import Run, compose_run, scaled
 from mnist_study.study.callback import child_tags, parent_run_id, reported, where_the_study_is
-from mnist_study.tracking.client import RunRecord, open_tracker
+from mnist_study.tracking import RunRecord, open_tracker
 
 if TYPE_CHECKING:
     import optuna

@@ -17,7 +17,7 @@ from mnist_study.stats import Interval
 from mnist_study.study.champion import CHAMPION
 from mnist_study.study.runs import STUDY
 from mnist_study.tracking.client import children, client_for, ensure_experiment
-from mnist_study.tracking.record import CURVES, THINNED
+from mnist_study.tracking.recorder import CURVES, THINNED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -19,10 +19,9 @@ from mnist_study.tracking.client import (
     search_runs,
     set_run_status,
 )
-from mnist_study.tracking.record import git_tags, without_passwords
-from mnist_study.tracking.resend import deliver_left
-from mnist_study.tracking.store import check_store, database_path, store_uri
-from mnist_study.tracking.tracker import Status
+from mnist_study.tracking.describe import Status, git_tags
+from mnist_study.tracking.resend import resend
+from mnist_study.tracking.store import check_store, database_path, store_uri, without_passwords
 
 if TYPE_CHECKING:
     import optuna
@@ -201,7 +200,7 @@ class StudyRuns:
     ) -> list[str]:
         self._open(study, closing=True)
         run_id = self.runs[study.study_name]
-        errors = deliver_left(folder, self.uri)
+        errors = resend(folder, self.uri)
         trials = study.get_trials(deepcopy=False)
         ended = {t.number: _ending(t) for t in trials if t.state.is_finished()}
         self.reparent(run_id, study.user_attrs[STUDY_ID])

@@ -10,10 +10,10 @@ import pytest
 from mlflow import MlflowClient
 
 from mnist_study.study.runs import StudyRuns
-from mnist_study.tracking import uploader as courier
-from mnist_study.tracking.client import ensure_experiment, log_to_run, open_tracker, set_run_status
+from mnist_study.tracking import open_tracker, uploader
+from mnist_study.tracking.client import ensure_experiment, log_to_run, set_run_status
 from tests import tracked
-from tests.tracking.test_tracking import expected, files, history, track
+from tests.tracked import expected, files, history, track
 
 if TYPE_CHECKING:
     from tests.mlflow_server import Server
@@ -34,7 +34,7 @@ def test_everything_arrives_on_a_server(server: Server, tmp_path):
 
 def test_a_run_can_be_watched_while_it_goes(server: Server, tmp_path, monkeypatch):
     """Points are there before the run has ended, and it is RUNNING."""
-    monkeypatch.setattr(courier, "INTERVAL", 0.1)
+    monkeypatch.setattr(uploader, "INTERVAL", 0.1)
     client = MlflowClient(server.uri)
     seen = []
     with open_tracker(tracked.settings(server.uri), tracked.record(tmp_path)) as tracker:
@@ -56,8 +56,8 @@ def test_the_run_is_named_before_the_training_is_over(server: Server, tmp_path):
 
 def test_a_killed_server_loses_and_doubles_nothing(server: Server, tmp_path, monkeypatch):
     """The server is killed and started again in the middle of a run: all points, each once."""
-    monkeypatch.setattr(courier, "INTERVAL", 0.1)
-    monkeypatch.setattr(courier, "RETRY", 0.3)
+    monkeypatch.setattr(uploader, "INTERVAL", 0.1)
+    monkeypatch.setattr(uploader, "RETRY", 0.3)
     restart = threading.Thread(target=server.start)
     with open_tracker(tracked.settings(server.uri), tracked.record(tmp_path)) as tracker:
         for event in tracker.follow(tracked.events(400, every=1, pause=0.02)):
@@ -74,8 +74,8 @@ def test_a_killed_server_loses_and_doubles_nothing(server: Server, tmp_path, mon
 
 def test_a_hanging_server_does_not_hold_up_the_training(server: Server, tmp_path, monkeypatch):
     """Events pass at their own speed while the store hangs; the end waits a bounded time."""
-    monkeypatch.setattr(courier, "SLOW_PATIENCE", 0.5)
-    monkeypatch.setattr("mnist_study.tracking.client._create_run", lambda *_: time.sleep(3))
+    monkeypatch.setattr(uploader, "SLOW_TIMEOUT", 0.5)
+    monkeypatch.setattr("mnist_study.tracking.uploader.create_run", lambda *_: time.sleep(3))
     started = time.perf_counter()
     with open_tracker(tracked.settings(server.uri), tracked.record(tmp_path)) as tracker:
         list(tracker.follow(tracked.events()))
@@ -116,7 +116,7 @@ def test_a_studys_children_agree_with_its_trials(server: Server, tmp_path):
     for number in range(4):
         given = {"tags": {"optuna.trial_number": str(number)}, "parent_run_id": parent}
         folder = tmp_path / str(number)
-        runs[number] = track(server.uri, folder, settings=settings, events=[], **given)
+        runs[number] = track(server.uri, folder, section=settings, seen=[], **given)
     for number in (1, 2, 3):
         client.update_run(runs[number], status="RUNNING")  # as a killed worker leaves it
     trials = {0: ("FINISHED", None), 1: ("FAILED", "killed"), 2: ("KILLED", "epoch 1: 0.3")}

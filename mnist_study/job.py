@@ -21,8 +21,8 @@ from mnist_study.config import ConfigError, TrackingConfig, section
 from mnist_study.console import abort
 from mnist_study.nn.training import Diverged, EpochEnded, Event, Finished, Score
 from mnist_study.run import Run, compose_run, scaled
-from mnist_study.study.callback import child_tags, parent_run_id, reported, where_the_study_is
-from mnist_study.tracking.client import RunRecord, open_tracker
+from mnist_study.study.callback import child_tags, parent_run_id, reported, trial_tracking
+from mnist_study.tracking import RunRecord, open_tracker
 
 if TYPE_CHECKING:
     import optuna
@@ -53,7 +53,7 @@ def job(config: DictConfig) -> dict[str, float]:
 
 def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
     config = scaled(config)
-    tracking = where_the_study_is(section(config, TrackingConfig), trial)
+    tracking = trial_tracking(section(config, TrackingConfig), trial)
     run = compose_run(config)
     with _blas_threads(run, trial), _quiet():
         leave = defer if trial else None

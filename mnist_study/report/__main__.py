@@ -18,11 +18,11 @@ def main(words: Sequence[str]) -> int:
         return 2
     study = words[0] if words else "report"
     settings = TrackingConfig("mlflow", words[1] if len(words) > 1 else None, "mnist", None)
-    parent = find_study(settings, study)
-    if parent is None:
+    run = find_study(settings, study)
+    if run is None:
         print(f"STUDY must be a study in the store, got {study}", file=sys.stderr)
         return 2
-    write_page(settings, parent, study, Path("multirun") / study)
+    write_page(settings, run.info.run_id, study, Path("multirun") / study)
     return 0
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from mnist_study.config import ConfigError
+from mnist_study.console import abort
 from mnist_study.report.page import PAGE, write_page
 from mnist_study.run import scaled
-from mnist_study.study.callback import SUMMED_UP, StudyRun
-from mnist_study.study.mirror import PARENT
+from mnist_study.study.callback import SUMMED_UP, StudyTracking
+from mnist_study.study.runs import PARENT
 
 if TYPE_CHECKING:
     import optuna
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class ReportRun(StudyRun):
+class ReportTracking(StudyTracking):
     """The sweeper's callback for `+sweep=report`."""
 
     def __init__(self) -> None:
@@ -33,8 +33,7 @@ class ReportRun(StudyRun):
         try:
             scaled(config)
         except ConfigError as error:
-            print(f"mnist_study: {error}", file=sys.stderr)
-            raise SystemExit(2) from error
+            abort(str(error))
         super().check(config)
         self.folder = Path(str(config.hydra.sweep.dir)).absolute()
 
@@ -59,5 +58,5 @@ class ReportRun(StudyRun):
                     study.study_name,
                 )
 
-    def next_search(self, study: optuna.Study) -> None:
+    def follow_up(self, study: optuna.Study) -> None:
         """Nothing: a reproduction has no champion."""

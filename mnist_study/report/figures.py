@@ -1,179 +1,185 @@
-"""The figures of the report's page: its figures 2 to 6 drawn anew, and one for each cause."""
+"""Kinds of plots: curves with bands over seeds, sheets of weights, and intervals.
+
+Matplotlib's figures without pyplot; nothing is read or written here.
+"""
 
 from __future__ import annotations
 
-import functools
-import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mnist_study.report.evidence import IMAGE
-from mnist_study.report.plots import Band, Panel, band, curves, intervals, sheets
-from mnist_study.report.runs import GRADIENTS, REPORT, Cell, ReportRuns, network
+from mnist_study.stats import Interval
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-RATES = {"softmax_full_001": "0.01", "softmax_full_002": "0.02", "softmax_full_003": "0.03"}
-BATCHES = {"softmax_150": "150", "softmax_1500": "1500"}
-SCHEDULES = ("falling", "once", "constant")
-STARTS = {
-    "std 0.01, rate 0.8": "4_constant",
-    "std 0.01, rate 0.2": "4_slow",
-    "He, rate 0.2": "4_he_slow",
-    "He, rate 0.1": "4_he_slower",
-}
-DEPTHS = {
-    "2 layers of 125": "2_he_slow",
-    "3 layers of 110": "3_he_slow",
-    "4 layers of 100": "4_he_slow",
-}
-_SHEET = "first seed; one scale for each gradient, mid-grey is 0"
-METRIC = {"cost": "loss", "accuracy": "accuracy"}
+COLORS = {"train": "#0072B2", "test": "#D55E00"}  # Okabe & Ito's, safe for colour-blind eyes
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+POINTS = 400  # a panel is about so many pixels wide; a longer curve is drawn in as many stretches
+PEAK = 4  # a cost above so many times that of the start and of the end is cut off
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A figure of the page."""
+class Band:
+    """One quantity over seeds: at each step the mean, the lowest and the highest seed."""
 
-    name: str  # of its PNG file
-    caption: str
-    figure: Figure
-
-    @functools.cached_property
-    def png(self) -> bytes:
-        """The content of its file."""
-        file = io.BytesIO()
-        self.figure.savefig(file, format="png")
-        return file.getvalue()
+    steps: NDArray[Any]
+    mean: NDArray[Any]
+    low: NDArray[Any]
+    high: NDArray[Any]
+    final: float  # mean over seeds of the value over the whole set at the end
 
 
-def draw_figures(runs: ReportRuns) -> Iterator[Drawing]:
-    """The report's figures 2 to 6; a figure without any run is left out."""
-    full = [
-        [_splits(runs, Cell(name, REPORT), q, f"{q}, rate {rate}") for q in METRIC]
-        for name, rate in RATES.items()
-    ]
-    caption = "Figure 2: softmax regression, full batch, with the report's gradient."
-    yield from _curves("figure2.png", caption, full)
-    caption = f"Figure 3: the ten rows of W of full-batch softmax regression ({_SHEET})."
-    yield from _sheets(runs, "figure3.png", caption, RATES, "rate")
-    mini = [
-        [
-            _splits(runs, Cell(name, REPORT), q, f"{q}, batch {batch}, per epoch", per_epoch=True),
-            _splits(runs, Cell(name, REPORT), q, f"{q}, batch {batch}, every 5th iteration"),
-        ]
-        for name, batch in BATCHES.items()
-        for q in METRIC
-    ]
-    caption = "Figure 4: softmax regression on mini-batches, with the report's gradient."
-    yield from _curves("figure4.png", caption, mini)
-    caption = f"Figure 5: the ten rows of W of softmax regression on mini-batches ({_SHEET})."
-    yield from _sheets(runs, "figure5.png", caption, BATCHES, "batch")
-    networks = [
-        [_splits(runs, network(f"{depth}_{kind}"), q, f"{q}, {depth} layers, {kind} rate")
-         for q in METRIC]
-        for depth in (2, 4)
-        for kind in ("constant", "falling")
-    ]  # fmt: skip
-    caption = "Figure 6: the networks with 2 and 4 layers, every 5th iteration."
-    yield from _curves("figure6.png", caption, networks)
+@dataclass(frozen=True)
+class Panel:
+    """One plot of cost or accuracy."""
+
+    title: str
+    quantity: str  # "cost" or "accuracy"
+    bands: Mapping[str, Band]  # label -> band; "train" and "test" have colours of their own
 
 
-def draw_causes(runs: ReportRuns) -> Iterator[Drawing]:
-    """A controlled experiment for each surprise: one thing changed."""
-    gradient = [
-        [_tests(runs, {f"{g} gradient": Cell(name, g) for g in GRADIENTS}, q,
-                f"test {q}, rate {rate}") for q in METRIC]
-        for name, rate in (("softmax_full_003", "0.03"), ("softmax_full_050", "0.5"))
-    ]  # fmt: skip
-    caption = "Cause 1, the gradient: full-batch softmax with the report's and with the exact one."
-    yield from _curves("cause_gradient.png", caption, gradient)
-    schedule = [
-        [_tests(runs, {kind: network(f"{depth}_{kind}") for kind in SCHEDULES}, q,
-                f"test {q}, {depth} layers, last tenth", tail=0.1) for q in METRIC]
-        for depth in (2, 4)
-    ]  # fmt: skip
-    caption = (
-        "Cause 2, the schedule: a rate that falls in every epoch, once over the run, or never."
+def band(steps: NDArray[Any], seeds: Sequence[NDArray[Any]], final: float, every: int = 1) -> Band:
+    """A band of curves of one length.
+
+    Args: every: points that are averaged first (an epoch's, for the curves per epoch).
+    """
+    stack = np.stack(seeds)  # (seeds, points)
+    whole = stack.shape[1] // every * every
+    stack = stack[:, :whole].reshape(len(stack), -1, every).mean(axis=2)
+    return Band(steps[every - 1 : whole : every], stack.mean(0), stack.min(0), stack.max(0), final)
+
+
+def curves(panels: Sequence[Sequence[Panel]], width: float = 5.2, height: float = 3.1) -> Figure:
+    """Rows of panels."""
+    from matplotlib.figure import Figure
+
+    rows, columns = len(panels), max(len(row) for row in panels)
+    figure = Figure(figsize=(width * columns, height * rows), dpi=100, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for line, row in zip(grid, panels, strict=True):
+        for axes, panel in zip(line, row, strict=False):
+            _draw(axes, panel)
+        for axes in line[len(row) :]:
+            axes.set_visible(False)
+    return figure
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    for k, (label, one) in enumerate(panel.bands.items()):
+        color = COLORS.get(label, SERIES[k % len(SERIES)])
+        x, low, high, mean = _stretches(one)
+        axes.fill_between(x, low, high, color=color, alpha=0.22, linewidth=0)
+        value = f"{one.final:.2%}" if panel.quantity == "accuracy" else f"{one.final:.4f}"
+        axes.plot(x, mean, color=color, linewidth=1.3, label=f"{label} {value}")
+    axes.set_title(panel.title, loc="left", fontsize=10, fontweight="bold")
+    axes.set_xlabel("iteration", fontsize=9)
+    unit = "nats per image" if panel.quantity == "cost" else "fraction correct"
+    axes.set_ylabel(unit, fontsize=9)
+    _style(axes)
+    if not panel.bands:
+        axes.text(0.5, 0.5, "no finished run", ha="center", transform=axes.transAxes)
+        return
+    note = _limit(axes, panel)
+    axes.legend(loc="best", fontsize=8, title=f"final value{note}", title_fontsize=8)
+
+
+def _stretches(one: Band) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Steps, lowest, highest and mean; of a long curve, those of each stretch of it."""
+    if len(one.steps) <= POINTS:
+        return one.steps, one.low, one.high, one.mean
+    cuts = np.linspace(0, len(one.steps), POINTS + 1).astype(int)[:-1]
+    size = np.diff([*cuts, len(one.steps)])
+    return (
+        np.add.reduceat(one.steps, cuts) / size,
+        np.minimum.reduceat(one.low, cuts),
+        np.maximum.reduceat(one.high, cuts),
+        np.add.reduceat(one.mean, cuts) / size,
     )
-    yield from _curves("cause_schedule.png", caption, schedule)
-    start = {label: network(name) for label, name in STARTS.items()}
-    init = [[_tests(runs, start, q, f"test {q}, 4 layers") for q in METRIC]]
-    caption = "Cause 3, the initialisation: four layers from std 0.01 at two rates, and from He's."
-    yield from _curves("cause_initialisation.png", caption, init)
-    caption = "Cause 3, the spread over seeds: four layers from either start at either rate."
-    yield from _seeds(runs, "cause_spread.png", caption, {**STARTS, "He, rate 0.8": "4_he"})
-    caption = "Cause 4, depth against width: equally many parameters, He, rate 0.2."
-    yield from _seeds(runs, "cause_depth.png", caption, DEPTHS)
 
 
-def _seeds(
-    runs: ReportRuns, file: str, caption: str, networks: Mapping[str, str]
-) -> Iterator[Drawing]:
-    """Every seed's error on the test set, by network."""
-    groups = {
-        f"{label} ({len(found)} runs)": [
-            100 * (1 - run.final["test_accuracy"]) for run in found.values()
-        ]
-        for label, name in networks.items()
-        for found in [runs[network(name)]]
-    }
-    if any(len(found) > 1 for found in groups.values()):
-        yield Drawing(file, caption, intervals(groups, "test error"))
+def _limit(axes: Axes, panel: Panel) -> str:
+    """Leave out the first fall and lone peaks, which would flatten everything else.
 
-
-def _splits(
-    runs: ReportRuns, cell: Cell, quantity: str, title: str, *, per_epoch: bool = False
-) -> Panel:
-    """Train and test in one plot."""
-    metrics = {split: f"{split}/{METRIC[quantity]}" for split in ("train", "test")}
-    found = {split: _band(runs, cell, metric, per_epoch) for split, metric in metrics.items()}
-    return Panel(title, quantity, {split: one for split, one in found.items() if one})
-
-
-def _tests(
-    runs: ReportRuns, cells: Mapping[str, Cell], quantity: str, title: str, tail: float = 1.0
-) -> Panel:
-    """Several cells' test curves in one plot. Args: tail: the share of the run, from its end."""
-    metric = f"test/{METRIC[quantity]}"
-    found = {label: _band(runs, cell, metric, tail=tail) for label, cell in cells.items()}
-    return Panel(title, quantity, {label: one for label, one in found.items() if one})
-
-
-def _band(
-    runs: ReportRuns, cell: Cell, metric: str, per_epoch: bool = False, tail: float = 1.0
-) -> Band | None:
-    tracked = list(runs[cell].values())
-    found = [runs.history(run, metric) for run in tracked]
-    length = min((len(history.steps) for history in found), default=0)
-    if length == 0:
-        return None
-    start = length - max(1, round(length * tail))
-    every = max(1, length // tracked[0].epochs) if per_epoch else 1
-    final = float(np.mean([run.final[metric.replace("/", "_")] for run in tracked]))
-    values = [history.values[start:length] for history in found]
-    return band(found[0].steps[start:length], values, final, every)
-
-
-def _curves(name: str, caption: str, panels: list[list[Panel]]) -> Iterator[Drawing]:
-    if any(panel.bands for row in panels for panel in row):
-        yield Drawing(name, caption, curves(panels))
-
-
-def _sheets(
-    runs: ReportRuns, name: str, caption: str, cells: Mapping[str, str], word: str
-) -> Iterator[Drawing]:
-    rows = [
-        {
-            f"{word} {value}, {gradient} gradient": runs.first_weights(found[min(found)])
-            for experiment, value in cells.items()
-            if (found := runs[Cell(experiment, gradient)])
-        }
-        for gradient in GRADIENTS
+    Returns: a note on the peaks for the legend.
+    """
+    tails = [
+        part[len(part) // 50 :] for one in panel.bands.values() for part in (one.low, one.high)
     ]
-    if any(rows):
-        yield Drawing(name, caption, sheets([row for row in rows if row], IMAGE))
+    if not tails or not all(len(tail) for tail in tails):
+        return ""
+    low, high = min(tail.min() for tail in tails), max(tail.max() for tail in tails)
+    note = ""
+    ends = [value for one in panel.bands.values() for value in (one.mean[0], one.mean[-1])]
+    if panel.quantity == "cost" and high > (ceiling := PEAK * max(ends)):
+        note, high = f"; peaks of up to {high:.0f} cut off", ceiling
+    margin = 0.06 * (high - low) or 0.01
+    axes.set_ylim(low - margin, high + margin)
+    return note
+
+
+def sheets(rows: Sequence[Mapping[str, NDArray[Any]]], shape: tuple[int, int]) -> Figure:
+    """Ten rows of W as grey images in a 2 x 5 grid titled 0 to 9, one grid for each entry.
+
+    A row of grids has one scale: mid-grey is 0, white its largest weight, black the negative.
+
+    Args: rows: of each row of grids title -> (pixels, 10).
+    """
+    from matplotlib.figure import Figure
+
+    columns = max(len(row) for row in rows)
+    figure = Figure(figsize=(5.2 * columns, 2.75 * len(rows)), dpi=100, layout="constrained")
+    grid = figure.subfigures(len(rows), columns, squeeze=False)
+    for line, row in zip(grid, rows, strict=True):
+        limit = max(float(np.abs(weights).max()) for weights in row.values())
+        for part, (title, weights) in zip(line, row.items(), strict=False):
+            part.suptitle(title, fontsize=10, fontweight="bold", x=0.02, ha="left")
+            for digit, axes in enumerate(part.subplots(2, 5).flat):
+                image = weights[:, digit].reshape(shape)
+                axes.imshow(image, cmap="gray", vmin=-limit, vmax=limit)
+                axes.set_title(str(digit), fontsize=9, pad=2)
+                axes.axis("off")
+    return figure
+
+
+def intervals(groups: Mapping[str, Sequence[float]], label: str) -> Figure:
+    """Every run as a point, and the 95 % interval of their mean where there are two or more.
+
+    Args: groups: name on the axis -> the runs' percentages; label: what they are.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 0.9 + 0.5 * len(groups)), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    smallest = min((min(found) for found in groups.values() if found), default=1)
+    largest = max((max(found) for found in groups.values() if found), default=1)
+    log = largest > 5 * smallest > 0
+    for y, found in enumerate(groups.values()):
+        axes.plot(found, [y] * len(found), "o", color=SERIES[0], alpha=0.35, markersize=5)
+        if len(found) > 1:
+            mean = Interval.of(found)  # of percentages: none is below 0 or above 100
+            low, high = max(mean.low, smallest / 2 if log else 0), min(mean.high, 100)
+            bar = [[mean.mean - low], [high - mean.mean]]
+            axes.errorbar(mean.mean, y, xerr=bar, fmt="D", color=SERIES[1], capsize=4)
+    if log:
+        axes.set_xscale("log")
+        ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if smallest / 2 <= tick]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+        axes.set_xticks([], minor=True)
+    axes.set_yticks(range(len(groups)), list(groups), fontsize=9)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.set_xlabel(f"{label}, %: runs, and the 95 % interval of their mean", fontsize=9)
+    _style(axes)
+    return figure
+
+
+def _style(axes: Axes) -> None:
+    axes.tick_params(labelsize=8)
+    axes.grid(True, color="#e6e6e6", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

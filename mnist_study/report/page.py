@@ -14,11 +14,11 @@ from markupsafe import Markup, escape
 from mnist_study.config import TrackingConfig
 from mnist_study.report import networks, softmax
 from mnist_study.report.evidence import judge, percent
-from mnist_study.report.figures import Drawing, draw_causes, draw_figures
 from mnist_study.report.measures import DEFINITIONS
+from mnist_study.report.pictures import Drawing, draw_causes, draw_figures
 from mnist_study.report.runs import EXACT, GRADIENTS, Cell, ReportRuns, read_runs
 from mnist_study.stats import Interval
-from mnist_study.study.study_runs import log_to_run
+from mnist_study.tracking.client import log_to_run
 
 PAGE = "report.html"
 TEMPLATE = Path(__file__).with_name("page.html.j2")

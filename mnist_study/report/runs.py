@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,9 @@ from numpy.typing import NDArray
 from mnist_study.config import TrackingConfig
 from mnist_study.stats import Interval
 from mnist_study.study.champion import CHAMPION
-from mnist_study.study.study_runs import STUDY, children
-from mnist_study.tracking.client import client_for, ensure_experiment
-from mnist_study.tracking.record import CURVES, THINNED
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
+from mnist_study.study.runs import STUDY
+from mnist_study.tracking.client import StoredRun, children, client_for, search_runs
+from mnist_study.tracking.recorder import CURVES, THINNED
 
 # The two gradients of the softmax; the networks have the exact one only.
 GRADIENTS = REPORT, EXACT = "report", "exact"
@@ -121,14 +118,10 @@ class ReportRuns:
         ]
 
 
-def find_study(settings: TrackingConfig, name: str) -> str | None:
-    """The id of a study's own run, if the store has it."""
-    found = client_for(settings).search_runs(
-        [ensure_experiment(settings)],
-        f"tags.{STUDY} = '{name}' and tags.kind = 'study'",
-        max_results=1,
-    )
-    return str(found[0].info.run_id) if found else None
+def find_study(settings: TrackingConfig, name: str) -> StoredRun | None:
+    """A study's own run, the newest of that name, if the store has it."""
+    found = search_runs(settings, f"tags.{STUDY} = '{name}' and tags.kind = 'study'")
+    return found[-1] if found else None
 
 
 def read_runs(settings: TrackingConfig, parent_id: str, searches: Iterable[str]) -> ReportRuns:
@@ -147,7 +140,7 @@ def read_runs(settings: TrackingConfig, parent_id: str, searches: Iterable[str])
     return runs
 
 
-def _tracked(child: Run) -> TrackedRun:
+def _tracked(child: StoredRun) -> TrackedRun:
     params, tags, metrics = child.data.params, child.data.tags, child.data.metrics
     return TrackedRun(
         run_id=child.info.run_id,
@@ -169,13 +162,8 @@ def _why(status: str, tags: Mapping[str, str]) -> str:
 
 
 def _champion(settings: TrackingConfig, study: str) -> Interval | None:
-    run_id = find_study(settings, study)
-    if run_id is None:
-        return None
-    metrics = client_for(settings).get_run(run_id).data.metrics
-    names = (
-        "seeds",
-        *(f"test_accuracy_{name}" for name in ("mean", "std", "ci95_low", "ci95_high")),
-    )
-    found = [metrics.get(f"{CHAMPION}/{name}") for name in names]
-    return None if None in found else Interval(int(found[0]), *found[1:])
+    run = find_study(settings, study)
+    metrics = run.data.metrics if run else {}
+    names = ["seeds", *(f"test_accuracy_{key}" for key in ("mean", "std", "ci95_low", "ci95_high"))]
+    n, *rest = (metrics.get(f"{CHAMPION}/{name}", float("nan")) for name in names)
+    return Interval(int(n), *rest) if np.isfinite([n, *rest]).all() else None

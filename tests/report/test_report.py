@@ -12,8 +12,14 @@ import pytest
 from mnist_study.config import TrackingConfig
 from mnist_study.report.__main__ import main
 from mnist_study.report.page import inline, write_page
-from mnist_study.study.study_runs import create_parent, log_to_run, set_run_status
-from mnist_study.tracking.client import client_for, ensure_experiment, log_values
+from mnist_study.study.runs import StudyRuns
+from mnist_study.tracking.client import (
+    client_for,
+    ensure_experiment,
+    log_to_run,
+    log_values,
+    set_run_status,
+)
 from tests.command import mnist_study
 
 FULL = {"optimizer.lr": 0.02, "training.epochs": 60, "schedule": "constant"}
@@ -61,7 +67,7 @@ def page(tmp_path_factory):
     """A study of which only one rate of the softmax has finished, and one network has diverged."""
     folder = tmp_path_factory.mktemp("store")
     settings = TrackingConfig("mlflow", f"sqlite:///{folder / 'mlflow.db'}", "mnist", None)
-    parent = create_parent(settings, "report", {})
+    parent = StudyRuns(settings).create_parent("report", {})
     for seed in (0, 1, 2):
         for gradient, rising in (("report", 0.05), ("exact", 0.0)):
             log_run(
@@ -142,7 +148,7 @@ def test_the_page_is_on_the_studys_run(page):
     assert names == {"report.html", "figure2.png", "figure3.png"}
 
 
-def test_a_study_that_is_not_there_is_refused(page, capsys, monkeypatch, tmp_path):
+def test_an_unknown_study_is_rejected(page, capsys, monkeypatch, tmp_path):
     """One sentence, exit code 2, and no folder is made."""
     monkeypatch.chdir(tmp_path)
     assert main(["nothing", page[0].uri]) == 2
@@ -156,7 +162,7 @@ def test_other_words_get_the_usage(capsys):
     assert "usage:" in capsys.readouterr().err
 
 
-def test_a_scale_that_is_no_share_is_refused_before_anything_runs(tmp_path):
+def test_a_scale_that_is_no_share_is_rejected_before_anything_runs(tmp_path):
     """One sentence that names the key, exit code 2, and no trial."""
     done = mnist_study("+sweep=report", "engine=local", "report.scale=0", folder=tmp_path)
     assert done.returncode == 2
@@ -176,7 +182,7 @@ def test_no_line_begins_with_a_per_cent_sign():
 
 
 def test_a_short_study_ends_with_a_page(tmp_path):
-    """One command runs, tracks and writes; the same again changes nothing and says so."""
+    """One command runs, tracks and writes; the same again changes nothing and prints that."""
     words = ["+sweep=report", "engine=local", "report.scale=0.01", "training.seed=range(0,2)",
              "experiment=choice(softmax_1500,softmax_1500_exact,network_2_constant)"]  # fmt: skip
     first = mnist_study(*words, folder=tmp_path)

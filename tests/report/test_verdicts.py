@@ -100,8 +100,8 @@ def test_smaller_batch_blurrier_and_noisier():
     assert "noisier curves at equal epochs: holds; " in found
 
 
-def test_steps_are_told_from_the_batch():
-    """Images that are blurrier only because more steps were taken are named as that."""
+def test_the_effect_of_steps_is_separated_from_that_of_the_batch():
+    """Images that are blurrier only because more steps were taken are reported as such."""
     runs = Known()
     for gradient in (REPORT, EXACT):
         batches(runs, gradient, sharp_small=0.2, noise_small=0.3, sharp_short=0.6)
@@ -183,7 +183,7 @@ SAW, QUIET = 0.05 * (np.arange(400) % 8), np.zeros(400)
     ("once", "expected"),
     [(QUIET, "holds only with a rate that restarts every epoch"), (SAW, "holds")],
 )
-def test_oscillation_is_laid_to_the_restart(once, expected):
+def test_oscillation_is_attributed_to_the_restart(once, expected):
     """A rate that falls once and does not swing leaves the restart as the reason."""
     runs = Known()
     for depth in (2, 4):

@@ -100,13 +100,12 @@ def build(config: DictConfig, group: str, *args: object, **given: object) -> Any
     missing = sorted(key for key in node if OmegaConf.is_missing(node, key))
     if missing:
         raise ConfigError(f"{group}.{missing[0]} must be given, it has no default")
-    keys = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
-    name = keys.pop("_target_")
-    keys.pop("_partial_", None)
+    name = str(node["_target_"])
     try:
         target = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{group}._target_ must name what can be imported, got {name}") from error
+    keys = _built_keys(group, node)
     _check_types(group, target, keys)
     try:
         inspect.signature(target).bind(*args, **keys, **given)
@@ -116,6 +115,25 @@ def build(config: DictConfig, group: str, *args: object, **given: object) -> Any
         return target(*args, **keys, **given)
     except (ValueError, OSError) as error:
         raise ConfigError(in_group(group, str(error), keys)) from error
+
+
+def _built_keys(group: str, node: DictConfig) -> dict[str, Any]:
+    """The keys of a node but its target, as plain values; nodes among them are instantiated.
+
+    Raises: ConfigError for whatever a nested target is refused with.
+    """
+    from hydra import utils
+    from hydra.errors import InstantiationException
+
+    # Hydra 1.4 asks what may be called: what the user's own command line and files name.
+    unchecked = getattr(utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
+    trust = {} if unchecked is None else {"_execution_whitelist_": unchecked}
+    try:
+        partial = utils.instantiate(node, _partial_=True, _convert_="all", **trust)
+    except InstantiationException as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigError(f"{group}: {reason}") from error
+    return dict(partial.keywords)
 
 
 def in_group(group: str, message: str, keys: Mapping[str, object]) -> str:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
-from hydra_plugins.hydra_optuna_study._process import cores
-from hydra_plugins.hydra_optuna_study._trial import current_trial, leave_behind
+from hydra_plugins.hydra_optuna_study import cores, current_trial, defer
 from mnist_study.config import ConfigError, TrackingConfig, section
-from mnist_study.console import shown, table
-from mnist_study.nn.training import Diverged, Event, Finished
+from mnist_study.console import abort
+from mnist_study.nn.training import Diverged, EpochEnded, Event, Finished, Score
 from mnist_study.run import Run, compose_run, scaled
 from mnist_study.study.callback import child_tags, parent_run_id, reported, trial_tracking
 from mnist_study.tracking import RunRecord, open_tracker
@@ -44,11 +44,11 @@ def job(config: DictConfig) -> dict[str, float]:
         return _train(config, None)
     except ConfigError as error:
         _remove_hydra_record()
-        _leave(str(error), code=2)
+        abort(str(error))
     except Diverged as error:
-        _leave(f"the training diverged: {error}", code=1)
+        abort(f"the training diverged: {error}", code=1)
     except KeyboardInterrupt:
-        _leave("interrupted", code=130)
+        abort("interrupted", code=130)
 
 
 def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
@@ -56,16 +56,16 @@ def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
     tracking = trial_tracking(section(config, TrackingConfig), trial)
     run = compose_run(config)
     with _blas_threads(run, trial), _quiet():
-        leave = leave_behind if trial else None
+        leave = defer if trial else None
         tracker = open_tracker(tracking, _record(config, run, trial), leave)
         with tracker:
             events = tracker.follow(run.events())
-            events = reported(events, trial) if trial else shown(events, run.settings.epochs)
+            events = reported(events, trial) if trial else show_progress(events, run)
             finished = _last(events)
     if trial and tracker.lost:
         raise tracker.lost  # the study stops, and tries this trial again when there is space
     if trial is None:
-        print(table(finished))
+        print(score_table(finished))
         print(tracker.hint())
     return figures(finished, parameters=run.network.parameters.size)
 
@@ -79,6 +79,39 @@ def figures(finished: Finished, parameters: int) -> dict[str, float]:
         "time/train_seconds": finished.train_seconds,
         "parameters": float(parameters),
     }
+
+
+def show_progress(events: Iterator[Event], run: Run) -> Iterator[Event]:
+    """Pass events on; show each epoch as a bar on a terminal, as a plain line elsewhere."""
+    epochs, terminal = run.settings.epochs, sys.stderr.isatty()
+    with tqdm(total=epochs, unit="epoch", disable=not terminal) as bar:
+        every = max(1, epochs // 20)  # a log of 3000 epochs is not read
+        for event in events:
+            if isinstance(event, EpochEnded):
+                bar.set_postfix_str(_score_words(event.scores), refresh=False)
+                bar.update()
+                if not terminal and (event.epoch % every == 0 or event.epoch == epochs):
+                    print(f"epoch {event.epoch}/{epochs}  {_score_words(event.scores)}", flush=True)
+            yield event
+
+
+def score_table(finished: Finished) -> str:
+    """The final scores, a column a set, and the speed."""
+    names = list(finished.scores)
+    rows = [
+        "".join(f"{word:>12}" for word in ("", *names)),
+        f"{'accuracy':>12}" + "".join(f"{finished.scores[n].accuracy:>12.2%}" for n in names),
+        f"{'loss':>12}" + "".join(f"{finished.scores[n].loss:>12.4f}" for n in names),
+    ]
+    seconds, speed = finished.train_seconds, finished.images_per_second
+    rows.append(f"{seconds:.1f} s of training, {speed:,.0f} images per second")
+    return "\n".join(rows)
+
+
+def _score_words(scores: Mapping[str, Score]) -> str:
+    return "  ".join(
+        f"{name} {score.accuracy:.2%} (loss {score.loss:.4f})" for name, score in scores.items()
+    )
 
 
 def _last(events: Iterator[Event]) -> Finished:
@@ -154,8 +187,3 @@ def _remove_hydra_record() -> None:
         for empty in list(folder.parents)[:2]:  # outputs/<day>
             with suppress(OSError):
                 empty.rmdir()
-
-
-def _leave(sentence: str, code: int) -> NoReturn:
-    print(f"mnist_study: {sentence}", file=sys.stderr)
-    sys.exit(code)

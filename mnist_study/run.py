@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_study.config import ConfigError, TrainingConfig, build, section
 from mnist_study.data import Dataset, Split
+from mnist_study.nn.feed import Feed
+from mnist_study.nn.losses import Loss
 from mnist_study.nn.network import Network
 from mnist_study.nn.optimizers import Optimizer
 from mnist_study.nn.schedules import Schedule
@@ -27,10 +29,12 @@ class Run:
     settings: TrainingConfig
     dataset: Dataset
     network: Network
+    loss: Loss
     optimizer: Optimizer
     schedule: Schedule
     batch_size: int  # images; `all` has become the size of the training set
     rng: np.random.Generator  # draws the batches
+    feeds: Mapping[str, Feed]  # train, validation (if there is one) and test, as the network reads
 
     @property
     def eval_every(self) -> int | None:
@@ -52,41 +56,42 @@ class Run:
         return [weights[0].shape[0], *(weight.shape[1] for weight in weights)]
 
     @property
-    def watched(self) -> dict[str, Split]:
+    def watched(self) -> dict[str, Feed]:
         """The sets that are scored along the curves."""
-        validation, test = self.dataset.validation, self.dataset.test
-        watched = {"validation": validation} if len(validation.labels) else {}
-        return watched | ({"test": test} if self.settings.test == "curve" else {})
+        names = ["validation", "test"] if self.settings.test == "curve" else ["validation"]
+        return {name: self.feeds[name] for name in names if name in self.feeds}
 
     @property
-    def final(self) -> dict[str, Split]:
+    def final(self) -> dict[str, Feed]:
         """The sets that are scored at the end."""
-        test = {} if self.settings.test == "never" else {"test": self.dataset.test}
-        return {"train": self.dataset.train, **self.watched, **test}
+        never = self.settings.test == "never"
+        return {name: feed for name, feed in self.feeds.items() if not (never and name == "test")}
 
     def events(self) -> Iterator[Event]:
         """Train, then score every set that may be seen."""
-        settings, dataset = self.settings, self.dataset
+        settings, train_feed = self.settings, self.feeds["train"]
         started = time.perf_counter()
         step = 0
         for event in train(
             self.network,
             self.optimizer,
             self.schedule,
-            dataset.train,
+            self.loss,
+            train_feed,
             self.watched,
             epochs=settings.epochs,
             batch_size=self.batch_size,
             sampling=cast(Sampling, settings.sampling),
             eval_every=self.eval_every,
-            gradient=cast(Any, settings.gradient),
             rng=self.rng,
         ):
             step = event.step
             yield event
         seconds = time.perf_counter() - started
-        images = settings.epochs * len(dataset.train.labels)
-        scores = {name: evaluate(self.network, split) for name, split in self.final.items()}
+        images = settings.epochs * len(train_feed)
+        scores = {
+            name: evaluate(self.network, self.loss, feed) for name, feed in self.final.items()
+        }
         yield Finished(step, scores, seconds, images / seconds)
 
 
@@ -112,18 +117,25 @@ def compose_run(config: DictConfig) -> Run:
     network = build(
         config, "model", pixels, dataset.classes, rng=init_rng, dtype=np.dtype(settings.dtype)
     )
-    first = network.weights[0]
-    first[:] = first[dataset.pixel_order]  # drawn for a picture's pixels, row by row
     steps = epoch_steps(images, batch_size, cast(Sampling, settings.sampling))
     return Run(
         settings=settings,
         dataset=dataset,
         network=network,
+        loss=build(config, "loss"),
+        feeds=_feeds(network, dataset),
         optimizer=build(config, "optimizer", network.parameters),
         schedule=build(config, "schedule", total_steps=settings.epochs * steps, epoch_steps=steps),
         batch_size=batch_size,
         rng=batch_rng,
     )
+
+
+def _feeds(network: Network, dataset: Dataset) -> dict[str, Feed]:
+    """Every set with an image, as `network` reads it; a model without `prepare` gets pictures."""
+    prepare: Callable[[Split], Feed] = getattr(network, "prepare", Feed)
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    return {name: prepare(split) for name, split in splits.items() if len(split.labels)}
 
 
 @functools.lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 
-from mnist_study.data.cache import Table
+from mnist_study.data.table import Table
 
 FILES = [
     "train-images-idx3-ubyte",

@@ -31,13 +31,10 @@ def dataset() -> Dataset:
 
     def split(n: int) -> Split:
         images = np.zeros((n, math.prod(SHAPE)), np.uint8)
-        return Split(images, np.arange(n) % 10, np.full(n, images.shape[1]))
+        return Split(images, np.arange(n) % 10)
 
     parts = {"train": split(8), "validation": split(4), "test": split(2)}
-    order = np.arange(math.prod(SHAPE))[::-1]
-    return Dataset(
-        name="toy", classes=10, image_shape=SHAPE, digest="d" * 32, pixel_order=order, **parts
-    )
+    return Dataset(name="toy", classes=10, image_shape=SHAPE, digest="d" * 32, **parts)
 
 
 def settings(uri: str | None, **more: object) -> TrackingConfig:

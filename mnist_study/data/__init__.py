@@ -4,6 +4,7 @@ Three sources agree on one `Dataset`: the embedded MNIST, a folder of IDX files,
 files. What they read is kept in a cache folder that every process maps.
 """
 
-from mnist_study.data.sources import Dataset, Split, hold_out, idx, mnist, png
+from mnist_study.data.dataset import Dataset, Split, hold_out
+from mnist_study.data.sources import idx, mnist, png
 
 __all__ = ["Dataset", "Split", "hold_out", "idx", "mnist", "png"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_study.data.cache import Table
+from mnist_study.data.table import Table
 
 PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 RANKS = (3, 1, 3, 1)  # images are (n, height, width), labels (n,)

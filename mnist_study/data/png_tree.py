@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_study.data.cache import Table
+from mnist_study.data.table import Table
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -1,148 +1,251 @@
-"""Layers: an affine map and three activations, forward and backward, into given buffers."""
+"""Layers: what a network is made of. A new one is a class like `Relu` and a line of YAML."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
+Init = Literal["normal", "he", "glorot"]
 
 
-@dataclass(frozen=True, slots=True)
-class Dense:
-    """Affine map ``y = (x * scale) @ weight + bias``; all arrays are views into flat vectors.
+class Layer:
+    """One step of a network: `forward` and `backward`; everything else has a default.
 
-    Shapes: weight and grad_weight (fan_in, fan_out), bias and grad_bias (fan_out,).
-    `scale` is applied after the product, to the far fewer outputs: images come as bytes 0..255.
+    The network owns all memory. It calls `bind` once, and both passes with buffers that it uses
+    again at every step, so a pass writes into what it is given. A layer for other data than a row
+    of numbers an image has no place here.
     """
 
-    weight: Array
-    bias: Array
-    grad_weight: Array
-    grad_bias: Array
-    scale: float = 1.0
+    in_place = False  # whether the network may let y be x's memory, and grad_x that of grad_y
+    rng: np.random.Generator  # of this layer alone; the network sets it from the run's seed
 
+    def __init__(self) -> None:
+        self.parameters: list[Array] = []  # what is trained, in the shapes of `parameter_shapes`
+        self.gradients: list[Array] = []  # of the loss; `backward` writes them
+        self.state: dict[str, Array] = {}  # what is saved but not trained, running means say
 
-class DensePass:
-    """A dense layer's passes over batches of one size, set up once on the buffers they work in."""
+    def units(self, fan_in: int) -> int:
+        """Numbers an image that leave the layer when `fan_in` enter it."""
+        return fan_in
 
-    def __init__(
-        self, layer: Dense, x: Array, y: Array, grad_y: Array, grad_x: Array | None
-    ) -> None:
-        """Take the buffers that `forward` and `backward` read and write.
+    def parameter_shapes(self, fan_in: int) -> Sequence[tuple[int, ...]]:
+        """Shapes of the trained arrays; none by default."""
+        del fan_in
+        return ()
+
+    def bind(self, parameters: Array, gradient: Array, fan_in: int) -> None:
+        """Take the layer's part of the network's two flat vectors, as views in its shapes."""
+        start = 0
+        for shape in self.parameter_shapes(fan_in):
+            part = slice(start, start := start + math.prod(shape))
+            self.parameters.append(parameters[part].reshape(shape))
+            self.gradients.append(gradient[part].reshape(shape))
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Draw the first parameters; they are 0 by default."""
+
+    def forward(self, x: Array, y: Array, *, training: bool) -> None:
+        """Write the output into `y`.
 
         Args:
-            x, y: (batch, fan_in) and (batch, fan_out), the layer's input and output.
-            grad_y: (batch, fan_out), the loss's gradient at the output; may lie where y does.
-            grad_x: (batch, fan_in), the gradient at the input, or None for the first layer.
+            x: (batch, fan_in).
+            y: (batch, units); may be x's memory if `in_place`.
+            training: False where the network is only asked for its answer.
         """
-        self.x, self.y, self.grad_y, self.grad_x = x, y, grad_y, grad_x
-        self._bias, self._scale = layer.bias, layer.scale
-        ones = np.ones((1, len(x)), x.dtype)
-        self._to_bias = product(ones, grad_y, layer.grad_bias[np.newaxis])
-        self._to_y: Callable[[], object] = product(x, layer.weight, y)
-        self._to_weight: Callable[[], object] = product(x.T, grad_y, layer.grad_weight)
-        self._to_x = None if grad_x is None else product(grad_y, layer.weight.T, grad_x)
+        raise NotImplementedError
 
-    def forward(self) -> None:
-        """Write ``(x * scale) @ weight + bias`` into `y`."""
-        self._to_y()
-        if self._scale != 1:
-            self.y *= self._scale
-        self.y += self._bias
+    def backward(self, x: Array, y: Array, grad_y: Array, grad_x: Array | None) -> None:
+        """Write the gradients of the parameters, and at the input where that is asked for.
 
-    def backward(self) -> None:
-        """Write the gradients of weight, bias and `x`; `grad_y` is scaled in place."""
-        self._to_bias()  # ones @ grad_y: the sum over the batch, at BLAS speed
-        if self._scale != 1:
-            self.grad_y *= self._scale  # from here on: the gradient at x @ weight
-        self._to_weight()
-        if self._to_x:
-            self._to_x()
+        Args:
+            x, y: as `forward` of the same batch left them; `y` has served and may be overwritten.
+            grad_y: (batch, units), the loss's gradient at `y`; may be overwritten.
+            grad_x: (batch, fan_in), for the gradient at `x`, or None; may be grad_y's memory if
+                `in_place`.
+        """
+        raise NotImplementedError
 
 
-# Before a large product BLAS copies both matrices into an order of its own. Where few columns or
-# few rows share the copy it takes as long as the product; and up to a million multiply-adds
-# OpenBLAS (0.3, with AVX-512) multiplies the matrices where they lie. So such products go to it
-# in tiles of rows, by the rules below, found by measuring: 10 columns take half the time.
-IN_PLACE = 10**6  # multiply-adds
-TILE = 112  # rows, at most
-NARROW = 32  # columns
-WIDE = 512  # columns, from which on BLAS wants other orders and more rows
+class Matmul:
+    """The three products of an affine map, as NumPy takes them; `fast` has others."""
+
+    def weight_view(self, flat: Array, fan_in: int, fan_out: int) -> Array:
+        """The weights that lie in a flat vector, as (fan_in, fan_out)."""
+        return flat.reshape(fan_in, fan_out)
+
+    def forward(self, x: Array, weight: Array, y: Array) -> None:
+        """y = x @ weight."""
+        np.matmul(x, weight, out=y)
+
+    def weight_gradient(self, x: Array, grad_y: Array, grad_weight: Array) -> None:
+        """grad_weight = x.T @ grad_y."""
+        np.matmul(x.T, grad_y, out=grad_weight)
+
+    def input_gradient(self, grad_y: Array, weight: Array, grad_x: Array) -> None:
+        """grad_x = grad_y @ weight.T."""
+        np.matmul(grad_y, weight.T, out=grad_x)
 
 
-def product(a: Array, b: Array, out: Array) -> Callable[[], Array]:
-    """Set up ``a @ b`` into `out`, to be called whenever the contents of `a` or `b` are new.
+class Dense(Layer):
+    """Affine map ``y = scale * (x @ weight) + bias``.
 
-    Shapes: a (rows, inner), b (inner, columns), out (rows, columns).
-    """
-    (rows, inner), columns = a.shape, b.shape[1]
-    most = min(TILE, rows, IN_PLACE // (inner * columns))
-    tile = max((t for t in range(8, most + 1) if rows % t == 0), default=rows)
-    worth = columns <= NARROW or (b.flags.c_contiguous and (tile >= 60 or rows <= 4 * tile))
-    if tile < rows and worth:
-        a, out = a.reshape(-1, tile, inner), out.reshape(-1, tile, columns)  # views
-    return partial(np.matmul, a, b, out=out)
-
-
-@dataclass(frozen=True, slots=True)
-class Activation:
-    """An element-wise function and its slope, both in place.
-
-    `slope` turns the function's *output* into its derivative there: backward needs no other copy.
+    `scale` is 1 but for the layer that sees images: they are bytes 0..255, and it is cheaper to
+    divide the few outputs than the many pixels.
     """
 
-    apply: Callable[[Array], object]
-    slope: Callable[[Array], object]
+    def __init__(
+        self,
+        fan_out: int,
+        *,
+        init: Init = "he",
+        init_std: float = 0.01,
+        scale: float = 1.0,
+        matmul: Matmul | None = None,
+    ) -> None:
+        super().__init__()
+        self.fan_out, self.init, self.init_std, self.scale = fan_out, init, init_std, scale
+        self.matmul = Matmul() if matmul is None else matmul
+        self._ones: dict[int, Array] = {}  # (1, batch), by batch
+
+    def units(self, fan_in: int) -> int:
+        """`fan_out`, whatever enters."""
+        del fan_in
+        return self.fan_out
+
+    def parameter_shapes(self, fan_in: int) -> Sequence[tuple[int, ...]]:
+        """Weight and bias."""
+        return (fan_in, self.fan_out), (self.fan_out,)
+
+    def bind(self, parameters: Array, gradient: Array, fan_in: int) -> None:
+        """Weight and bias are views; in which order of memory, the products decide."""
+        end = fan_in * self.fan_out
+        for flat, views in ((parameters, self.parameters), (gradient, self.gradients)):
+            views += [self.matmul.weight_view(flat[:end], fan_in, self.fan_out), flat[end:]]
+        self._grad_bias = gradient[np.newaxis, end:]
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Draw the weights; biases start at 0."""
+        weight, _ = self.parameters
+        fan_in, fan_out = weight.shape
+        weight[:] = initial_weights(fan_in, fan_out, self.init, self.init_std, rng)
+
+    def forward(self, x: Array, y: Array, *, training: bool) -> None:
+        """See the class."""
+        del training
+        weight, bias = self.parameters
+        self.matmul.forward(x, weight, y)
+        if self.scale != 1:
+            y *= self.scale
+        y += bias
+
+    def backward(self, x: Array, y: Array, grad_y: Array, grad_x: Array | None) -> None:
+        """Bishop, PRML (2006), eqs. 5.53 and 5.56, for a whole batch."""
+        weight, _ = self.parameters
+        grad_weight, grad_bias = self.gradients[0], self._grad_bias
+        # ones @ grad_y is the sum over the batch, at BLAS's speed
+        np.matmul(self._row_of_ones(y), grad_y, out=grad_bias)
+        if self.scale != 1:
+            grad_y *= self.scale  # from here on the gradient at x @ weight
+        self.matmul.weight_gradient(x, grad_y, grad_weight)
+        if grad_x is not None:
+            self.matmul.input_gradient(grad_y, weight, grad_x)
+
+    def _row_of_ones(self, y: Array) -> Array:
+        if len(y) not in self._ones:
+            self._ones[len(y)] = np.ones((1, len(y)), y.dtype)
+        return self._ones[len(y)]
 
 
-# The bounds of `relu` as arrays of each type: clip takes twice the time with Python's numbers.
+class Activation(Layer):
+    """An element-wise function, in place: its derivative follows from its own output."""
+
+    in_place = True
+
+    def derivative(self, y: Array) -> None:
+        """Overwrite outputs `y` by the function's derivative there."""
+        raise NotImplementedError
+
+    def backward(self, x: Array, y: Array, grad_y: Array, grad_x: Array | None) -> None:
+        """Chain rule: grad_x = grad_y * f'(x)."""
+        del x
+        if grad_x is not None:
+            self.derivative(y)
+            np.multiply(grad_y, y, out=grad_x)
+
+
+# The bounds of `Relu` as arrays of each type: clip takes twice the time with Python's numbers.
 _ABOVE_ZERO = {np.dtype(t): (np.zeros((), t), np.full((), np.inf, t)) for t in ("f4", "f8")}
 
 
-def relu(z: Array) -> None:
-    """max(z, 0), as a clip: NumPy has vector instructions for it, a third of the time here."""
-    z.clip(*_ABOVE_ZERO[z.dtype], out=z)
+class Relu(Activation):
+    """max(x, 0)."""
+
+    def forward(self, x: Array, y: Array, *, training: bool) -> None:
+        """As a clip: NumPy has vector instructions for it, a third of the time of `maximum`."""
+        del training
+        x.clip(*_ABOVE_ZERO[x.dtype], out=y)
+
+    def derivative(self, y: Array) -> None:
+        """1 where the unit is active, else 0, as numbers: no array of booleans in between."""
+        np.greater(y, 0, out=y)
 
 
-def relu_slope(y: Array) -> None:
-    """1 where the unit is active, else 0; written as numbers: no array of booleans in between."""
-    np.greater(y, 0, out=y)
+class Sigmoid(Activation):
+    """1 / (1 + exp(-x)) as (1 + tanh(x / 2)) / 2: the same function, and it never overflows."""
+
+    def forward(self, x: Array, y: Array, *, training: bool) -> None:
+        """See the class."""
+        del training
+        np.multiply(x, 0.5, out=y)
+        np.tanh(y, out=y)
+        y += 1
+        y *= 0.5
+
+    def derivative(self, y: Array) -> None:
+        """y (1 - y), as 1/4 - (y - 1/2)²: in place."""
+        y -= 0.5
+        np.square(y, out=y)
+        np.subtract(0.25, y, out=y)
 
 
-def sigmoid(z: Array) -> None:
-    """1 / (1 + exp(-z)) as (1 + tanh(z / 2)) / 2: the same function, and it never overflows."""
-    z *= 0.5
-    np.tanh(z, out=z)
-    z += 1
-    z *= 0.5
-
-
-def sigmoid_slope(y: Array) -> None:
-    """y (1 - y), as 1/4 - (y - 1/2)²: in place."""
-    y -= 0.5
-    np.square(y, out=y)
-    np.subtract(0.25, y, out=y)
-
-
-def tanh(z: Array) -> None:
+class Tanh(Activation):
     """Hyperbolic tangent."""
-    np.tanh(z, out=z)
+
+    def forward(self, x: Array, y: Array, *, training: bool) -> None:
+        """See the class."""
+        del training
+        np.tanh(x, out=y)
+
+    def derivative(self, y: Array) -> None:
+        """1 - y²."""
+        np.square(y, out=y)
+        np.subtract(1, y, out=y)
 
 
-def tanh_slope(y: Array) -> None:
-    """1 - y²."""
-    np.square(y, out=y)
-    np.subtract(1, y, out=y)
+ACTIVATIONS: dict[str, type[Activation]] = {"relu": Relu, "sigmoid": Sigmoid, "tanh": Tanh}
 
 
-ACTIVATIONS = {
-    "relu": Activation(relu, relu_slope),
-    "sigmoid": Activation(sigmoid, sigmoid_slope),
-    "tanh": Activation(tanh, tanh_slope),
-}
+def initial_weights(
+    fan_in: int, fan_out: int, init: str, std: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw a (fan_in, fan_out) matrix, in float64: a seed means the same in any dtype.
+
+    Args: init: `normal` N(0, std²); `he` N(0, 2 / fan_in) (He et al. 2015, eq. 10); `glorot`
+        U(-a, a), a² = 6 / (fan_in + fan_out) (Glorot & Bengio 2010, eq. 16).
+    Raises: ValueError for another name or a negative std.
+    """
+    if init == "normal":
+        if not std >= 0:
+            raise ValueError(f"init_std >= 0 must hold, got init_std={std}")
+        return rng.normal(0, std, (fan_in, fan_out))
+    if init == "he":
+        return rng.normal(0, math.sqrt(2 / fan_in), (fan_in, fan_out))
+    if init == "glorot":
+        bound = math.sqrt(6 / (fan_in + fan_out))
+        return rng.uniform(-bound, bound, (fan_in, fan_out))
+    raise ValueError(f"init must be one of normal, he, glorot, got {init}")

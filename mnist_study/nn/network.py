@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from mnist_study.nn.fast.packed import Extents, ImagePass
-from mnist_study.nn.layers import ACTIVATIONS, NARROW, WIDE, Array, Dense, DensePass
-from mnist_study.nn.losses import CrossEntropy, Gradient, Labels
+from mnist_study.data import Split
+from mnist_study.nn import fast  # or, without that folder: from mnist_study.nn import feed as fast
+from mnist_study.nn.feed import GREY_LEVELS, Batch, Feed, Images
+from mnist_study.nn.feed import Input as PlainInput
+from mnist_study.nn.layers import ACTIVATIONS, Array, Dense, Layer
+from mnist_study.nn.losses import Loss
 
-GREY_LEVELS = 255  # images are bytes; the network sees them divided by this, in [0, 1]
 CHUNK = 2000  # images a pass, at most: as float32 they are 6 MB
 SMALL, SMALL_CHUNK = 2**14, 300  # parameters whose sums cost so little that 1 MB is better
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A network at work on batches of one size: buffers made once and used again each step."""
+    """Buffers for batches of one size, made once and used again each step."""
 
-    first: ImagePass
-    layers: list[DensePass]  # all of them
-    cross_entropy: CrossEntropy
+    values: list[Array]  # the input, then each layer's output, (batch, units)
+    grads: list[Array | None]  # the gradients there; None where nobody asks
 
 
 class Network:
     """Dense layers with one activation between them; the last layer's outputs are logits.
 
     All parameters lie in one flat vector, `parameters`, and their gradient in `gradient`; each
-    layer holds views of both. An optimizer needs to know nothing else. A pass takes least time an
-    image with at most `chunk` images.
+    layer holds views of both. An optimizer needs to know nothing else. How the first layer's part
+    is ordered is the network's own affair: `weights` has the pixels row by row.
+    A pass takes least time an image with at most `chunk` images.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class Network:
         depth: int,
         width: int,
         hidden: Sequence[int] | None = None,
-        activation: Literal["relu", "sigmoid", "tanh"],
+        activation: str | Layer,
         init: Literal["normal", "he", "glorot"],
         init_std: float,
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
+        input_layers: Sequence[Layer] = (),
+        hidden_layers: Sequence[Layer] = (),
     ) -> None:
         """Draw the weights; biases start at zero.
 
@@ -58,171 +62,175 @@ class Network:
             depth: number of weight layers, as in "L-layer network".
             width: units of each hidden layer, unless `hidden` names them one by one.
             hidden: units of the hidden layers; its length then sets the depth.
-            activation: between layers.
-            init: `normal` N(0, init_std²); `he` N(0, 2 / fan_in) (He et al. 2015, eq. 10);
-                `glorot` U(-a, a), a² = 6 / (fan_in + fan_out) (Glorot & Bengio 2010, eq. 16).
+            activation: behind each hidden layer: relu, sigmoid, tanh, or a layer.
+            init, init_std: see `initial_weights`.
+            rng: draws the first weights; each layer gets a stream of its own from the same seed.
+            input_layers: layers between the image, in [0, 1], and the first weights.
+            hidden_layers: layers behind each activation.
         Raises: ValueError for a size below 1 or an unknown name.
         """
         sizes = [pixels, *_hidden_sizes(depth, width, hidden), classes]
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation}"
+        plain = bool(input_layers)  # what they give is neither bytes nor mostly 0
+        self.input = PlainInput(sizes[1]) if plain else fast.Input(sizes[1])
+        self._grey = 1 / GREY_LEVELS if plain else 1.0
+        behind = [_activation(activation), *hidden_layers]
+        self.layers: list[Layer] = list(input_layers)
+        self.dense: list[Dense] = []
+        for index, units in enumerate(sizes[1:]):
+            first = index == 0 and not plain
+            dense = Dense(
+                units,
+                init=init,
+                init_std=init_std,
+                scale=1 / GREY_LEVELS if first else 1.0,
+                matmul=self.input if first else fast.Matmul(),
             )
-        self.activation = ACTIVATIONS[activation]
-        shapes = list(itertools.pairwise(sizes))
-        self.parameters: Array = np.zeros(sum(i * o + o for i, o in shapes), dtype)
-        self.gradient: Array = np.zeros_like(self.parameters)
-        self.layers = list(self._lay_out(shapes))
-        for weight in self.weights:
-            fan_in, fan_out = weight.shape
-            weight[:] = initial_weights(fan_in, fan_out, init, init_std, rng)
+            self.dense.append(dense)
+            self.layers.append(dense)
+            if index < len(sizes) - 2:
+                self.layers += [copy.deepcopy(layer) for layer in behind]
+        self._lay_out(pixels, dtype, rng)
         self.chunk = CHUNK if self.parameters.size > SMALL else SMALL_CHUNK
-        self._sum: Array = np.zeros_like(self.parameters)  # of the gradients of a batch's chunks
         self._passes: dict[int, Pass] = {}
 
-    def _lay_out(self, shapes: Sequence[tuple[int, int]]) -> Iterator[Dense]:
-        """The layers, one behind the other in the flat vectors; only the first one sees bytes."""
-        start = 0
-        for index, (fan_in, fan_out) in enumerate(shapes):
-            end = start + fan_in * fan_out + fan_out
-            values = _views(self.parameters[start:end], fan_in, fan_out)
-            grads = _views(self.gradient[start:end], fan_in, fan_out)
-            yield Dense(*values, *grads, scale=1 / GREY_LEVELS if index == 0 else 1.0)
-            start = end
+    def _lay_out(self, pixels: int, dtype: DTypeLike, rng: np.random.Generator) -> None:
+        """Put all layers' parameters one behind the other into the flat vectors, and draw them."""
+        self.units = [pixels]  # before and behind each layer
+        counts = []
+        for layer in self.layers:
+            shapes = layer.parameter_shapes(self.units[-1])
+            counts.append(sum(int(np.prod(shape)) for shape in shapes))
+            self.units.append(layer.units(self.units[-1]))
+        self.parameters: Array = np.zeros(sum(counts), dtype)
+        self.gradient: Array = np.zeros_like(self.parameters)
+        self._sum: Array = np.zeros_like(self.parameters)  # of the gradients of a batch's chunks
+        ends = list(itertools.accumulate(counts, initial=0))
+        self._first = next(k for k, count in enumerate(counts) if count)  # below it nothing learns
+        for k, (layer, stream) in enumerate(zip(self.layers, rng.spawn(len(counts)), strict=True)):
+            part = slice(ends[k], ends[k + 1])
+            layer.rng = stream
+            layer.bind(self.parameters[part], self.gradient[part], self.units[k])
+            layer.initialise(rng)
 
     @property
     def weights(self) -> list[Array]:
-        """Views of the weight matrices, first layer first, each (fan_in, fan_out)."""
-        return [layer.weight for layer in self.layers]
+        """Copies of the weight matrices, (fan_in, fan_out), first layer first, pixels row by row.
+
+        They are read-only: to change weights, assign the whole list.
+        """
+        first, *others = (layer.parameters[0] for layer in self.dense)
+        return _read_only([self.input.to_pixels(first), *(weight.copy() for weight in others)])
+
+    @weights.setter
+    def weights(self, weights: Sequence[Array]) -> None:
+        first, *others = weights
+        first = self.input.from_pixels(np.asarray(first))
+        for layer, weight in zip(self.dense, [first, *others], strict=True):
+            layer.parameters[0][:] = weight
 
     @property
     def biases(self) -> list[Array]:
-        """Views of the bias vectors, first layer first, each (fan_out,)."""
-        return [layer.bias for layer in self.layers]
+        """Copies of the bias vectors, (fan_out,), first layer first; read-only, as `weights`."""
+        return _read_only([layer.parameters[1].copy() for layer in self.dense])
 
-    def logits(self, images: NDArray[np.uint8]) -> Array:  # images: (batch, pixels)
-        """Forward pass; the result, (batch, classes), is valid until the next call."""
-        return self._forward(images, None).cross_entropy.logits
+    @biases.setter
+    def biases(self, biases: Sequence[Array]) -> None:
+        for layer, bias in zip(self.dense, biases, strict=True):
+            layer.parameters[1][:] = bias
 
-    def loss(
-        self, images: NDArray[np.uint8], labels: Labels, extents: Extents | None = None
-    ) -> tuple[float, int]:
-        """Loss in nats per image and number of correct images of a batch."""
-        return self._forward(images, extents).cross_entropy(labels, None)
+    def prepare(self, split: Split) -> Feed:
+        """The split as this network reads it; once for all steps.
 
-    def loss_and_gradient(
-        self,
-        images: NDArray[np.uint8],
-        labels: Labels,
-        gradient: Gradient = "exact",
-        scale: float = 1.0,
-        extents: Extents | None = None,
-    ) -> tuple[float, int]:
-        """Loss in nats per image and number of correct images of a batch; writes `self.gradient`.
+        The first one should be the training set: its images may decide in which order the first
+        weights lie. So prepare it before an optimizer has made a step.
+        """
+        return self.input.feed(split, self.dense[0].parameters[0])
 
-        Args:
-            images: (batch, pixels), grey values 0 to 255.
-            labels: (batch,), in [0, classes).
-            gradient: see `CrossEntropy`.
-            scale: of the loss that the gradient is of.
-            extents: (batch,), see `LitProducts`; None: all pixels count.
+    def logits(self, images: Images) -> Array:
+        """Forward pass of pictures, (batch, pixels).
+
+        Returns: (batch, classes), valid until the next call.
+        """
+        return self._forward(Batch(images, np.empty(0, np.intp)), training=False).values[-1]
+
+    def loss(self, batch: Batch, loss: Loss) -> tuple[float, int]:
+        """Loss an image and number of correct images of a batch."""
+        logits = self._forward(batch, training=False).values[-1]
+        return loss(logits, batch.labels)
+
+    def loss_and_gradient(self, batch: Batch, loss: Loss) -> tuple[float, int]:
+        """Loss an image and number of correct images of a batch; writes `self.gradient`.
 
         A large batch goes through in chunks whose gradients are summed: the images of a chunk are
         still near the core when the backward pass needs them again.
         """
-        n = len(labels)
-        factor = scale / n
+        n = len(batch.labels)
         if n <= self.chunk:
-            return self._pass(images, labels, extents, gradient, factor)
+            return self._forward_backward(batch, loss, 1 / n)
         loss_sum, correct_sum = 0.0, 0
         self._sum.fill(0)
         for start in range(0, n, self.chunk):
-            part = slice(start, start + self.chunk)
-            lit = None if extents is None else extents[part]
-            loss, correct = self._pass(images[part], labels[part], lit, gradient, factor)
-            loss_sum += loss * len(labels[part])
+            part = batch.part(start, start + self.chunk)
+            value, correct = self._forward_backward(part, loss, 1 / n)
+            loss_sum += value * len(part.labels)
             correct_sum += correct
             self._sum += self.gradient
         np.copyto(self.gradient, self._sum)
         return loss_sum / n, correct_sum
 
-    def _pass(
-        self,
-        images: NDArray[np.uint8],
-        labels: Labels,
-        extents: Extents | None,
-        gradient: Gradient,
-        factor: float,
-    ) -> tuple[float, int]:
-        """Forward and backward of images that may be a part of a larger batch."""
-        at = self._forward(images, extents)
-        loss, correct = at.cross_entropy(labels, gradient, factor)
-        for layer in reversed(at.layers):
-            layer.backward()
-            if layer.grad_x is not None:
-                self.activation.slope(layer.x)  # x has served; it becomes the derivative
-                layer.grad_x *= layer.x
-        return loss, correct
+    def _forward_backward(self, batch: Batch, loss: Loss, factor: float) -> tuple[float, int]:
+        """Both passes of images that may be a part of a larger batch."""
+        at = self._forward(batch, training=True)
+        value = loss(at.values[-1], batch.labels, factor)
+        for k in reversed(range(self._first, len(self.layers))):
+            grad_y = at.grads[k + 1]
+            assert grad_y is not None
+            self.layers[k].backward(at.values[k], at.values[k + 1], grad_y, at.grads[k])
+        return value
 
-    def _forward(self, images: NDArray[np.uint8], extents: Extents | None) -> Pass:
-        at = self._passes.get(len(images)) or self._set_up(len(images))
-        at.first.load(images, extents)
-        for layer in at.layers[:-1]:
-            layer.forward()
-            self.activation.apply(layer.y)
-        at.layers[-1].forward()
+    def _forward(self, batch: Batch, *, training: bool) -> Pass:
+        size = len(batch.images)
+        at = self._passes.get(size) or self._set_up(size)
+        self.input.load(batch, at.values[0])
+        if self._grey != 1:
+            at.values[0] *= self._grey
+        for layer, x, y in zip(self.layers, at.values, at.values[1:], strict=False):
+            layer.forward(x, y, training=training)
         return at
 
     def _set_up(self, batch: int) -> Pass:
+        """Memory for values and gradients; the logits lie class by class, as losses want them."""
         dtype = self.parameters.dtype
-        classes = len(self.layers[-1].bias)
-        hidden = [len(layer.bias) for layer in self.layers[:-1]]
-
-        def outputs() -> list[Array]:
-            orders: list[Literal["C", "F"]] = ["F" if u >= WIDE else "C" for u in hidden]
-            shapes = zip(hidden, orders, strict=True)
-            return [np.empty((batch, units), dtype, order) for units, order in shapes]
-
-        cross_entropy = CrossEntropy(batch, classes, dtype)
-        values = [*outputs(), cross_entropy.logits]
-        grads = [*outputs(), cross_entropy.gradient]
-        first = ImagePass(self.layers[0], values[0], grads[0])
-        others = [
-            DensePass(layer, values[k - 1], values[k], grads[k], grads[k - 1])
-            for k, layer in enumerate(self.layers[1:], 1)
-        ]
-        self._passes[batch] = Pass(first, [first, *others], cross_entropy)
-        return self._passes[batch]
+        values: list[Array] = [np.empty((batch, self.units[0]), dtype)]
+        grads: list[Array | None] = [None]
+        logits = np.empty((self.units[-1], batch), dtype).T
+        for k, layer in enumerate(self.layers, 1):
+            if k == len(self.layers):
+                values.append(logits)
+                grads.append(logits)
+            elif layer.in_place and k > 1:
+                values.append(values[-1])
+                grads.append(grads[-1])
+            else:
+                values.append(fast.output_buffer(batch, self.units[k], dtype))
+                asked = k > self._first
+                grads.append(fast.output_buffer(batch, self.units[k], dtype) if asked else None)
+        at = self._passes[batch] = Pass(values, grads)
+        return at
 
 
-def _views(flat: Array, fan_in: int, fan_out: int) -> tuple[Array, Array]:
-    """Weight (fan_in, fan_out) and bias (fan_out,) in a flat vector.
-
-    Which index runs fastest in memory changes nothing but BLAS's time, as measured: narrow
-    weights gain most when they lie output after output, as their outputs do in the loss; wide
-    ones some 4 %, if the outputs (batch, units) lie unit after unit as well; in between, the
-    plain order is the better one.
-    """
-    weight, bias = flat[: fan_in * fan_out], flat[fan_in * fan_out :]
-    if fan_out < NARROW or fan_out >= WIDE:
-        return weight.reshape(fan_out, fan_in).T, bias
-    return weight.reshape(fan_in, fan_out), bias
+def _activation(activation: str | Layer) -> Layer:
+    if isinstance(activation, Layer):
+        return activation
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation}")
+    return ACTIVATIONS[activation]()
 
 
-def initial_weights(
-    fan_in: int, fan_out: int, init: str, std: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Draw a (fan_in, fan_out) matrix, in float64: a seed means the same in any dtype."""
-    if init == "normal":
-        if not std >= 0:
-            raise ValueError(f"init_std >= 0 must hold, got init_std={std}")
-        return rng.normal(0, std, (fan_in, fan_out))
-    if init == "he":
-        return rng.normal(0, math.sqrt(2 / fan_in), (fan_in, fan_out))
-    if init == "glorot":
-        bound = math.sqrt(6 / (fan_in + fan_out))
-        return rng.uniform(-bound, bound, (fan_in, fan_out))
-    raise ValueError(f"init must be one of normal, he, glorot, got {init}")
+def _read_only(arrays: list[Array]) -> list[Array]:
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
 
 
 def _hidden_sizes(depth: int, width: int, hidden: Sequence[int] | None) -> list[int]:

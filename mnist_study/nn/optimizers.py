@@ -47,15 +47,15 @@ def in_blocks(*vectors: Array) -> Iterator[tuple[Array, ...]]:
         yield tuple(vector[start : start + BLOCK] for vector in vectors)
 
 
-# A decaying sum never reaches 0: times 0.9, the smallest numbers that a float can hold round to
-# themselves, and a processor is many times slower with those than with any other.
-FADED_EVERY = 128  # steps; from FADED_BELOW to the smallest normal number take 390, at 0.9
-FADED_BELOW = 1e18  # times the smallest normal number, 1e-20 in float32: too small to move a weight
+# Denormal floats make the CPU many times slower. A decaying sum ends there: times 0.9, the smallest
+# numbers that a float can hold round to themselves.
+FLUSH_EVERY = 128  # steps; from FLUSH_BELOW to the smallest normal number take 390, at 0.9
+FLUSH_BELOW = 1e18  # times the smallest normal number, 1e-20 in float32: too small to move a weight
 
 
-def fade(sums: Array) -> None:
-    """Set to 0 what has decayed to nothing; a pixel that is seldom lit leaves its weights such."""
-    below = FADED_BELOW * np.finfo(sums.dtype).tiny
+def flush_denormals(sums: Array) -> None:
+    """Zero entries below 1e-20 (float32): the weights of pixels that are rarely non-zero."""
+    below = FLUSH_BELOW * np.finfo(sums.dtype).tiny
     for (block,) in in_blocks(sums):
         block[np.abs(block) < below] = 0
 
@@ -70,8 +70,7 @@ class Sgd:
     def step(self, gradient: Array, lr: float) -> None:
         """Bishop, PRML (2006), eq. 5.41."""
         for p, g in in_blocks(self.parameters, gradient):
-            if lr != 1:
-                g *= lr
+            g *= lr
             p -= g
 
 
@@ -96,8 +95,8 @@ class Momentum:
 
     def _count(self) -> None:
         self.steps += 1
-        if self.steps % FADED_EVERY == 0:
-            fade(self.velocity)
+        if self.steps % FLUSH_EVERY == 0:
+            flush_denormals(self.velocity)
 
 
 class Nesterov(Momentum):
@@ -155,8 +154,8 @@ class Adam:
             np.divide(sums, g, out=g)
             g *= rate
             p -= g
-        if self.steps % FADED_EVERY == 0:
-            fade(self.gradients)
+        if self.steps % FLUSH_EVERY == 0:
+            flush_denormals(self.gradients)
 
 
 class AdamW(Adam):

@@ -6,20 +6,17 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mnist_study.data import Split
-from mnist_study.nn.losses import Gradient
+from mnist_study.nn.feed import Batch, Feed
+from mnist_study.nn.losses import Loss
 from mnist_study.nn.network import Network
-from mnist_study.nn.optimizers import Optimizer, Sgd
+from mnist_study.nn.optimizers import Optimizer
 from mnist_study.nn.schedules import Schedule
 
 Sampling = Literal["shuffle", "replacement"]
-# images (batch, pixels), labels (batch,) and extents (batch,), which ascend
-Batch = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.unsignedinteger[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,58 +72,59 @@ def train(
     network: Network,
     optimizer: Optimizer,
     schedule: Schedule,
-    training: Split,
-    watched: Mapping[str, Split],
+    loss_function: Loss,
+    training: Feed,
+    watched: Mapping[str, Feed],
     *,
     epochs: int,
     batch_size: int,
     sampling: Sampling,
     eval_every: int | None,
-    gradient: Gradient,
     rng: np.random.Generator,
 ) -> Iterator[Measured | EpochEnded]:
     """Train in place and yield what happened; to stop early, stop iterating.
 
     Args:
         schedule: factor of `optimizer.lr` as a function of the step, 0 for the first.
-        watched: sets to score along the way, by name ("validation", "test").
+        training, watched: sets as `network.prepare` gives them; the watched ones are scored along
+            the way, by name ("validation", "test").
         eval_every: iterations between two points of the curves; None: once an epoch.
-        gradient: see `CrossEntropy`.
+        rng: draws the batches.
     Raises: Diverged, with step, rate and loss, at the first non-finite loss.
     """
+
+    def scores_now() -> dict[str, Score]:
+        return {name: evaluate(network, loss_function, feed) for name, feed in watched.items()}
+
     batches = Batches(training, batch_size, sampling, rng)
-    # lr times the gradient is the gradient of lr times the loss, which saves SGD a pass over it
-    is_sgd = type(optimizer) is Sgd
     step = 0
     for epoch in range(1, epochs + 1):
-        total, points = Tally(), Means()
-        for images, labels, extents in batches.epoch():
+        total, points = RunningScore(), Means()
+        for batch in batches.epoch():
             lr = optimizer.lr * schedule(step)
-            scale = lr if is_sgd else 1.0
-            loss, correct = network.loss_and_gradient(images, labels, gradient, scale, extents)
+            loss, correct = network.loss_and_gradient(batch, loss_function)
             if not math.isfinite(loss):
                 raise Diverged(f"loss is {loss} at step {step}, rate {lr:.3g}")
-            optimizer.step(network.gradient, 1.0 if is_sgd else lr)
+            optimizer.step(network.gradient, lr)
             step += 1
-            total.add(loss, correct, len(labels))
+            total.add(loss, correct, len(batch.labels))
             if eval_every is not None and step % eval_every == 0:
-                scores = {name: evaluate(network, split) for name, split in watched.items()}
-                points.add(scores)
-                batch_score = Score(loss, correct / len(labels))
+                points.add(scores := scores_now())
+                batch_score = Score(loss, correct / len(batch.labels))
                 yield Measured(step, epoch, lr, {"train": batch_score, **scores})
         if eval_every is None:
-            points.add({name: evaluate(network, split) for name, split in watched.items()})
+            points.add(scores_now())
         yield EpochEnded(step, epoch, lr, {"train": total.score(), **points.result()})
 
 
-def evaluate(network: Network, split: Split) -> Score:
-    """Mean loss and accuracy over all images of `split`; raises ValueError if it has none."""
-    if len(split.labels) == 0:
+def evaluate(network: Network, loss_function: Loss, feed: Feed) -> Score:
+    """Mean loss and accuracy over all images of `feed`; raises ValueError if it has none."""
+    if len(feed) == 0:
         raise ValueError("a score needs at least one image")
-    total = Tally()
-    for images, labels, extents in chunks_of(split, network.chunk):
-        loss, correct = network.loss(images, labels, extents)
-        total.add(loss, correct, len(labels))
+    total = RunningScore()
+    for batch in feed.chunks(network.chunk):
+        loss, correct = network.loss(batch, loss_function)
+        total.add(loss, correct, len(batch.labels))
     return total.score()
 
 
@@ -139,32 +137,31 @@ class Batches:
     """Mini-batches of a training set, an epoch at a time."""
 
     def __init__(
-        self, training: Split, batch_size: int, sampling: Sampling, rng: np.random.Generator
+        self, training: Feed, batch_size: int, sampling: Sampling, rng: np.random.Generator
     ) -> None:
         """Take `batch_size` images a batch; the last one of a shuffled epoch may be smaller.
 
         Raises: ValueError unless 1 <= batch_size <= images.
         """
-        n = len(training.labels)
+        n = len(training)
         if not 1 <= batch_size <= n:
             raise ValueError(
                 "1 <= batch_size <= training images must hold, "
                 f"got batch_size={batch_size}, training images={n}"
             )
-        self.batch_size, self.sampling, self.rng = batch_size, sampling, rng
-        self._images = n
-        self._gather = Gather(training, batch_size)
+        self.training, self.batch_size, self.sampling = training, batch_size, sampling
+        self.rng = rng
         self._all: Batch | None = None
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return epoch_steps(self._images, self.batch_size, self.sampling)
+        return epoch_steps(len(self.training), self.batch_size, self.sampling)
 
     def epoch(self) -> Iterator[Batch]:
         """Yield the batches of one epoch, in reused buffers."""
-        n, size = self._images, self.batch_size
+        n, size = len(self.training), self.batch_size
         if self.sampling == "shuffle" and size == n:  # the whole set: one batch, copied once
-            self._all = self._all or self._gather(np.arange(n))
+            self._all = self._all or self.training.batch(np.arange(n))
             yield self._all
             return
         if self.sampling == "shuffle":
@@ -172,36 +169,10 @@ class Batches:
         else:  # the report's draw: each batch anew from the whole set
             order = self.rng.integers(0, n, len(self) * size)
         for start in range(0, len(order), size):
-            yield self._gather(order[start : start + size])
+            yield self.training.batch(order[start : start + size])
 
 
-class Gather:
-    """Rows of a set as a batch, in buffers used again each time."""
-
-    def __init__(self, split: Split, size: int) -> None:
-        """Make buffers for up to `size` rows."""
-        # memory maps, without their subclass's overhead
-        self._from = [np.asarray(a) for a in (split.images, split.labels, split.extents)]
-        self._to = [np.empty((size, *a.shape[1:]), a.dtype) for a in self._from]
-
-    def __call__(self, rows: NDArray[np.intp]) -> Batch:
-        """The images, labels and extents of some rows, sorted by extent (see `LitProducts`)."""
-        rows = rows[np.argsort(self._from[2].take(rows), kind="stable")]
-        images, labels, extents = (to[: len(rows)] for to in self._to)
-        for source, to in zip(self._from, (images, labels, extents), strict=True):
-            source.take(rows, axis=0, out=to, mode="clip")  # "clip" writes straight into `out`
-        return images, labels, extents
-
-
-def chunks_of(split: Split, size: int) -> Iterator[Batch]:
-    """All rows of `split`, `size` at a time and those of least extent first, in reused buffers."""
-    gather = Gather(split, min(size, len(split.labels)))
-    order = np.argsort(split.extents, kind="stable")
-    for start in range(0, len(order), size):
-        yield gather(order[start : start + size])
-
-
-class Tally:
+class RunningScore:
     """Loss and hits summed over batches, so that every image counts once."""
 
     def __init__(self) -> None:

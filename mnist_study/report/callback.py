@@ -72,7 +72,7 @@ class ReportRun(StudyTracking):
                     study.study_name,
                 )
 
-    def next_search(self, study: optuna.Study) -> None:
+    def follow_up(self, study: optuna.Study) -> None:
         """Nothing: a reproduction has no champion."""
 
 

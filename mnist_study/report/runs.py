@@ -149,8 +149,6 @@ def _tracked(child: Run) -> TrackedRun | None:
     experiment = tags.get("experiment")
     if experiment is None:
         return None
-    if experiment == "softmax_full":
-        experiment += f"_{round(float(params['optimizer.lr']) * 100):03d}"
     final = {
         key.removeprefix("final/"): float(value)
         for key, value in child.data.metrics.items()
@@ -158,7 +156,7 @@ def _tracked(child: Run) -> TrackedRun | None:
     }
     return TrackedRun(
         run_id=child.info.run_id,
-        cell=Cell(experiment, params["training.gradient"]),
+        cell=Cell(experiment.removesuffix("_exact"), params["training.gradient"]),
         seed=int(params["training.seed"]),
         status=child.info.status,
         why=_why(child.info.status, tags),

@@ -16,8 +16,7 @@ def main(words: Sequence[str]) -> int:
     """
     import optuna
 
-    from hydra_plugins.hydra_optuna_study._progress import best_table
-    from hydra_plugins.hydra_optuna_study._storage import find_place
+    from hydra_plugins.hydra_optuna_study import best_table, find_storage
 
     match list(words):
         case ["list", *storages] if len(storages) <= 1:
@@ -31,7 +30,7 @@ def main(words: Sequence[str]) -> int:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     found = False
     for address in storages or sorted(map(str, Path("multirun").rglob("*.journal"))):
-        location = find_place(address, Path())
+        location = find_storage(address, Path())
         storage = location.open()
         for name in optuna.get_all_study_names(storage):
             if wanted in (None, name):

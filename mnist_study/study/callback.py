@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.hydra_optuna_study import StudyCallback
 from mnist_study.config import ConfigError, StudyConfig, TrackingConfig, TrainingConfig, section
+from mnist_study.console import abort
 from mnist_study.nn.training import EpochEnded, Event
 from mnist_study.study.champion import (
     CHAMPION,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import optuna
     from matplotlib.figure import Figure
 
-    from hydra_plugins.hydra_optuna_study._callback import Search
+    from hydra_plugins.hydra_optuna_study import FollowUp
 
 SUMMED_UP = "mlflow.summed_up"  # attribute of an Optuna study: finished trials at the last sum
 
@@ -76,7 +77,7 @@ def trial_tracking(tracking: TrackingConfig, trial: optuna.Trial | None) -> Trac
     return replace(tracking, uri=store)
 
 
-class StudyTracking:
+class StudyTracking(StudyCallback):
     """The sweeper's callback: keeps the study's MLflow runs, and asks for the champion's runs."""
 
     def __init__(self) -> None:
@@ -97,7 +98,7 @@ class StudyTracking:
                 self.settings = tracking
                 self.runs = StudyRuns(tracking)
         except ConfigError as error:
-            raise SystemExit(_usage_error(str(error))) from error
+            abort(str(error))
 
     def study_started(self, study: optuna.Study, config: DictConfig) -> None:  # noqa: ARG002 - the protocol has it
         """Open the study's run."""
@@ -107,7 +108,7 @@ class StudyTracking:
             if self.runs:
                 self.runs.open(study)
         except ConfigError as error:
-            raise SystemExit(_usage_error(str(error))) from error
+            abort(str(error))
 
     def trials_changed(self, study: optuna.Study) -> None:
         """Set the study's run back to RUNNING."""
@@ -134,7 +135,7 @@ class StudyTracking:
         if arrived and not interrupted:
             study.set_user_attr(SUMMED_UP, finished)
 
-    def next_search(self, study: optuna.Study) -> Search | None:
+    def follow_up(self, study: optuna.Study) -> FollowUp | None:
         """Train the best configuration on train + validation with fresh seeds, scored on test."""
         seeds = self.study_config.champion_seeds
         if not seeds or is_champion(study) or not study.best_trials:
@@ -160,8 +161,3 @@ def _validate_metrics(config: DictConfig) -> None:
                 "hydra.sweeper.metric must not be measured on the test set: a search selects by "
                 f"validation, got {metric}"
             )
-
-
-def _usage_error(sentence: str) -> int:
-    print(f"mnist_study: {sentence}", file=sys.stderr)
-    return 2

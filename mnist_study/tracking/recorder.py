@@ -144,7 +144,7 @@ class Recorder:
         """The weights, (pixels, units), and the units' titles if each unit is a class."""
         dataset, weights = self.record.dataset, self.record.network.weights
         titles = [str(c) for c in range(dataset.classes)] if len(weights) == 1 else None
-        return dataset.by_pixel(weights[0]), titles
+        return weights[0], titles
 
     def _sheet(self) -> dict[str, bytes]:
         """Record the weights as one sheet under the step, once a step; its two files."""
@@ -228,9 +228,7 @@ def _packed_curves(curves: Mapping[str, Curve]) -> bytes:
 
 def _packed_weights(record: RunRecord) -> bytes:
     """All parameters as the arrays W1 b1 W2 b2 ... of a .npz file; W1 has a picture's pixels."""
-    first, *others = record.network.weights
-    weights = [record.dataset.by_pixel(first), *others]
-    layers = enumerate(zip(weights, record.network.biases, strict=True), 1)
+    layers = enumerate(zip(record.network.weights, record.network.biases, strict=True), 1)
     arrays = {f"{name}{i}": a for i, pair in layers for name, a in zip("Wb", pair, strict=True)}
     packed = io.BytesIO()
     np.savez(packed, allow_pickle=False, **arrays)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from mnist_study.nn.feed import Feed
+from mnist_study.nn.losses import CrossEntropy
 from mnist_study.nn.network import Network
 from mnist_study.nn.optimizers import Adam, Momentum, Sgd
 from mnist_study.nn.schedules import constant
@@ -52,10 +54,10 @@ CASES = [
 ]
 
 
-def ours(case, split, steps, timed=lambda step: step):
+def ours(case, split, steps, timed=lambda step: step, packed=True):
     """`train` itself, event by event: a point on the curve ends every `steps` iterations.
 
-    `timed` may put a clock around the optimizer's step.
+    `timed` may put a clock around the optimizer's step; without `packed` it reads whole pictures.
     """
     network = Network(
         case.sizes[0], case.sizes[-1], depth=len(case.shapes), width=1, hidden=case.sizes[1:-1],
@@ -69,9 +71,9 @@ def ours(case, split, steps, timed=lambda step: step):
     }[case.optimizer]()
     optimizer.step = timed(optimizer.step)
     events = train(
-        network, optimizer, constant(total_steps=1, epoch_steps=1), split, {}, epochs=10**9,
-        batch_size=case.batch, sampling="shuffle", eval_every=steps, gradient="exact",
-        rng=np.random.default_rng(0),
+        network, optimizer, constant(total_steps=1, epoch_steps=1), CrossEntropy(),
+        network.prepare(split) if packed else Feed(split), {}, epochs=10**9,
+        batch_size=case.batch, sampling="shuffle", eval_every=steps, rng=np.random.default_rng(0),
     )  # fmt: skip
 
     def run():
@@ -82,12 +84,8 @@ def ours(case, split, steps, timed=lambda step: step):
 
 
 def every_pixel(case, split, steps):
-    """The same trainer, told that all pixels of all images count: what leaving out black ones does.
-
-    The peers multiply them all, too.
-    """
-    extents = np.full_like(split.extents, case.sizes[0])
-    return ours(case, replace(split, extents=extents), steps)
+    """The same trainer without the packed input: every pixel is multiplied, as the peers do."""
+    return ours(case, split, steps, packed=False)
 
 
 def plain(case, split, steps):

@@ -1,4 +1,4 @@
-"""Whole experiments of the report: ours against its own way, and three runs at once."""
+"""A whole experiment of the report: ours against its own way."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from statistics import median
 import numpy as np
 
 from mnist_study.data import mnist
-from mnist_study.lockstep import CHUNK, Columns, Member, train_together
+from mnist_study.nn.losses import CrossEntropy
 from mnist_study.nn.network import Network
 from mnist_study.nn.optimizers import Sgd
 from mnist_study.nn.schedules import constant
 from mnist_study.nn.training import Measured, train
-from tests.benchmarks.contenders import Case, floor, textbook
+from tests.benchmarks.contenders import textbook
 
 BATCH, EPOCHS, RATE = 1500, 50, 0.8  # the report's 2-layer network
-RATES = (0.01, 0.02, 0.03)  # its full-batch softmax regressions
 ROUNDS = 5
 STEADY = constant(total_steps=1, epoch_steps=1)
 
@@ -33,38 +32,6 @@ def two_layers(split, *, short):
     for name, value in seconds.items():
         print(f"  {name:34} {value:7.1f} CPU s, {ratios[name]:5.1f} times ours")
     return {"cpu_seconds": seconds, "ratios": ratios}
-
-
-def three_rates(split, *, short):
-    """Full-batch softmax with the report's three rates: one run of three against three runs."""
-    steps = 1 if short else 3
-    contenders = {
-        "at once": _at_once(split),
-        "one by one": _one_by_one(split),
-        "one by one, in the report's way": _one_by_one_in_the_reports_way(split),
-    }
-    seconds, ratios = _in_turn(contenders, steps, 1 if short else ROUNDS)
-    seconds = {name: value / steps for name, value in seconds.items()}
-    print("\nfull-batch softmax, three rates, an iteration of all; at least 3 times asked for")
-    for name, value in seconds.items():
-        print(f"  {name:34} {value * 1e3:7.1f} CPU ms, {ratios[name]:5.1f} times at once")
-    allowed = _allowed_by_products(split, steps=5 if short else 100)
-    print(f"  the products alone allow {allowed:.1f} times one by one")
-    return {"cpu_seconds_a_step": seconds, "ratios": ratios, "allowed_by_products": allowed}
-
-
-def _allowed_by_products(split, steps):
-    """Three times the products of ten columns over those of the three runs' columns together."""
-    columns = Columns([_member(lr) for lr in RATES]).weights.shape[1]
-    cases = [Case((784, width), CHUNK, None) for width in (10, columns)]
-    runs = {case.sizes[1]: floor(case, split, steps) for case in cases}
-    seconds, _ = _in_turn({width: lambda _, run=run: run() for width, run in runs.items()}, 1, 5)
-    return len(RATES) * seconds[10] / seconds[columns]
-
-
-def _member(lr):
-    network = _network(1, 1, 0.01)
-    return Member(network, Sgd(network.parameters, lr=lr), STEADY, "exact")
 
 
 def _in_turn(contenders, steps, rounds):
@@ -96,9 +63,9 @@ def _ours(split, test):
     """The product's float32 trainer with a point on the curves every 5 iterations, as plotted."""
     network = _network(2, 100, 0.01)
     events = train(
-        network, Sgd(network.parameters, lr=RATE), STEADY, split, {"test": test}, epochs=10**9,
-        batch_size=BATCH, sampling="replacement", eval_every=5, gradient="exact",
-        rng=np.random.default_rng(0),
+        network, Sgd(network.parameters, lr=RATE), STEADY, CrossEntropy(), network.prepare(split),
+        {"test": network.prepare(test)}, epochs=10**9, batch_size=BATCH, sampling="replacement",
+        eval_every=5, rng=np.random.default_rng(0),
     )  # fmt: skip
 
     points = (event for event in events if isinstance(event, Measured))
@@ -141,57 +108,3 @@ def _cost_and_accuracy(weights, biases, x, labels):
     sums = np.log(np.exp(shifted).sum(axis=1))
     y = np.eye(10)[labels]
     return (sums - (shifted * y).sum(axis=1)).mean(), (z.argmax(axis=1) == labels).mean()
-
-
-def _softmax_settings(split):
-    return {
-        "epochs": 10**9,
-        "batch_size": len(split.labels),
-        "sampling": "shuffle",
-        "eval_every": None,
-        "rng": np.random.default_rng(0),
-    }
-
-
-def _at_once(split):
-    members = [_member(lr) for lr in RATES]
-    events = train_together(members, split, {}, **_softmax_settings(split))
-
-    def run(steps):
-        for _ in range(steps * len(RATES)):
-            next(events)
-
-    return run
-
-
-def _one_by_one(split):
-    networks = [_network(1, 1, 0.01) for _ in RATES]
-    runs = [
-        train(
-            network, Sgd(network.parameters, lr=lr), STEADY, split, {}, gradient="exact",
-            **_softmax_settings(split),
-        )
-        for network, lr in zip(networks, RATES, strict=True)
-    ]  # fmt: skip
-
-    def run(steps):
-        for events in runs:
-            for _ in range(steps):
-                next(events)
-
-    return run
-
-
-def _one_by_one_in_the_reports_way(split):
-    """float64 and fresh arrays, the whole set in one pass."""
-    x = split.images / 255
-    models = [([np.zeros((784, 10))], [np.zeros(10)], lr) for lr in RATES]
-
-    def run(steps):
-        for weights, biases, lr in models:
-            for _ in range(steps):
-                _, grads = textbook(weights, biases, x, split.labels)
-                for parameter, grad in zip(weights + biases, grads, strict=True):
-                    np.subtract(parameter, lr * grad, out=parameter)
-
-    return run

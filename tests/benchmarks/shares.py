@@ -89,19 +89,21 @@ class Clock:
 
 def _python_of_a_step(network, optimizer_class):
     """Seconds that the interpreter and NumPy's calls take, whatever the size of the arrays."""
+    from mnist_study.nn.feed import Batch
+    from mnist_study.nn.losses import CrossEntropy
     from mnist_study.nn.network import Network
 
-    depth = len(network.layers)
+    depth = len(network.dense)
     small = Network(
         1, 2, depth=depth, width=1, activation="relu", init="he", init_std=0.1,
         rng=np.random.default_rng(0),
     )  # fmt: skip
     optimizer = optimizer_class(small.parameters, lr=1e-6, momentum=0.9)
-    images, labels = np.zeros((1, 1), np.uint8), np.zeros(1, np.int64)
+    batch, loss = Batch(np.zeros((1, 1), np.uint8), np.zeros(1, np.int64)), CrossEntropy()
     repeats = 2000
     started = time.thread_time()
     for _ in range(repeats):
-        small.loss_and_gradient(images, labels)
+        small.loss_and_gradient(batch, loss)
         optimizer.step(small.gradient, 1e-6)
     return (time.thread_time() - started) / repeats
 
@@ -117,11 +119,11 @@ def _child(*overrides):
     matmul, evaluate = np.matmul, training.evaluate
     np.matmul = timed_matmul = clock.timed("BLAS", matmul)
 
-    def whole_evaluation(network, split):
+    def whole_evaluation(network, loss, feed):
         """With its products."""
         np.matmul = matmul
         try:
-            return evaluate(network, split)
+            return evaluate(network, loss, feed)
         finally:
             np.matmul = timed_matmul
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import geometric_mean, median
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-PARTS = ("steps", "profile", "experiment", "population", "shares", "startup", "pages")
+PARTS = ("steps", "profile", "experiment", "shares", "startup", "pages")
 TARGETS = {  # our speed over theirs: at least everywhere, at least in geometric mean
     "torch": (1.15, 1.7),
     "torch.compile": (1.0, 1.15),
@@ -88,7 +88,6 @@ def _part(part, arguments, split):
         "steps": lambda: steps(arguments, split),
         "profile": lambda: profile.step_parts(CASES, split, short=arguments.short),
         "experiment": lambda: experiment.two_layers(split, short=arguments.short),
-        "population": lambda: experiment.three_rates(split, short=arguments.short),
         "shares": lambda: shares.default_run(short=arguments.short),
         "startup": lambda: startup.times(short=arguments.short),
         "pages": pages.two_workers,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mnist_study import data
-from mnist_study.data import png_tree as _png
+from mnist_study.data import png_tree, sources
 from tests.data_files import FILES, idx_bytes, load, toy_parts, toy_table, write_idx
 
 
@@ -107,7 +107,7 @@ PNG_FAULTS = [
 def test_a_broken_png_tree_is_named(tmp_path, break_it, sentence):
     """Each fault gives one line that names the file or folder and the fact."""
     root = tmp_path / "tree"
-    _png.write(root, toy_table(toy_parts()))
+    png_tree.write(root, toy_table(toy_parts()))
     break_it(root)
     with pytest.raises((ValueError, FileNotFoundError), match=sentence) as caught:
         load(data.png, root)
@@ -144,8 +144,8 @@ def test_a_bad_argument_is_named(tmp_path, arguments, sentence):
 
 def test_a_damaged_embedded_file_is_named_even_with_a_warm_cache(tmp_path, monkeypatch):
     """The checksums are verified at every start, before the cache is asked."""
-    shutil.copytree(data._EMBEDDED, tmp_path / "mnist")
-    monkeypatch.setattr(data, "_EMBEDDED", tmp_path / "mnist")
+    shutil.copytree(sources._EMBEDDED, tmp_path / "mnist")
+    monkeypatch.setattr(sources, "_EMBEDDED", tmp_path / "mnist")
     cache = str(tmp_path / "cache")
     data.mnist(validation=0, split_seed=0, cache=cache)
     path = tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz"

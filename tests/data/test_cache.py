@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_study import data
-from mnist_study.data import png_tree as _png
-from mnist_study.data.cache import _KEEP, Table, cached
+from mnist_study.data import png_tree, sources
+from mnist_study.data.cache import _KEEP, cached
+from mnist_study.data.table import Table
 from tests.needs import needs
 
 
@@ -26,6 +27,10 @@ def make_table(value=7):
     table.images[:] = np.arange(150).reshape(10, 15)
     table.labels[:] = value
     return table.sealed()
+
+
+def make_block():
+    return make_table().block
 
 
 def never():
@@ -127,8 +132,8 @@ def test_the_digest_is_of_images_labels_and_split():
 
 def test_a_table_comes_back_as_it_was(tmp_path):
     """A second call maps the first one's file; another key does not."""
-    table = cached(tmp_path / "new" / "folder", "key", make_table)
-    again = cached(tmp_path / "new" / "folder", "key", never)
+    table = Table.from_block(cached(tmp_path / "new" / "folder", "key", make_block))
+    again = Table.from_block(cached(tmp_path / "new" / "folder", "key", never))
     assert (again.training, again.validation, again.digest) == (6, 1, table.digest)
     np.testing.assert_array_equal(again.images, make_table().images)
     np.testing.assert_array_equal(again.labels, make_table().labels)
@@ -138,7 +143,7 @@ def test_a_table_comes_back_as_it_was(tmp_path):
 
 def test_damage_anywhere_is_noticed_and_mended(tmp_path, caplog):
     """A flipped bit in any byte, a cut or an empty file gives the right table and one log line."""
-    expected = cached(tmp_path, "key", make_table).digest
+    expected = cached(tmp_path, "key", make_block).tobytes()
     (path,) = tmp_path.iterdir()
     good = path.read_bytes()
     damaged = [good[:size] for size in (0, 5, 95, 96, 175, 176, len(good) - 1)] + [good + b"x"]
@@ -146,7 +151,7 @@ def test_damage_anywhere_is_noticed_and_mended(tmp_path, caplog):
     for raw in damaged:
         path.write_bytes(raw)
         caplog.clear()
-        assert cached(tmp_path, "key", make_table).digest == expected
+        assert cached(tmp_path, "key", make_block).tobytes() == expected
         assert path.read_bytes() == good
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
         assert f"{path} is damaged" in caplog.text
@@ -169,21 +174,21 @@ def test_a_user_without_a_home_keeps_images_in_memory(monkeypatch, caplog, tmp_p
     def homeless(_path):
         raise RuntimeError("Could not determine home directory.")
 
-    _png.write(tmp_path / "tree", make_tree_table())
+    png_tree.write(tmp_path / "tree", make_tree_table())
     monkeypatch.setattr(Path, "expanduser", homeless)
-    assert data._cache_folder("~/.cache") is None
+    assert sources._cache_folder("~/.cache") is None
     assert "the data cache ~/.cache cannot be used (Could not determine" in caplog.text
 
 
 def test_the_cache_forgets_what_is_longest_unused(tmp_path):
-    """At most sixteen blocks stay, a used one counts as new, and other files are left alone."""
-    cached(tmp_path, 0, make_table)
+    """At most 48 files stay, a used one counts as new, and other files are left alone."""
+    cached(tmp_path, 0, make_block)
     (first,) = tmp_path.iterdir()
     (tmp_path / "data-mine.bin").write_text("keep")
     for key in range(1, _KEEP + 4):
         os.utime(first, (key, key))  # long ago
         cached(tmp_path, 0, never)
-        cached(tmp_path, key, make_table)
+        cached(tmp_path, key, make_block)
     assert len(list(tmp_path.iterdir())) == _KEEP + 1
     assert (tmp_path / "data-mine.bin").read_text() == "keep"
     cached(tmp_path, 0, never)
@@ -221,11 +226,11 @@ def overwrite_and_hide(path):
 def test_a_changed_png_tree_is_read_again(tmp_path, change, monkeypatch):
     """The cache answers while nothing changes, and only then."""
     root, cache = tmp_path / "tree", str(tmp_path / "cache")
-    _png.write(root, make_tree_table())
+    png_tree.write(root, make_tree_table())
     arguments = {"root": str(root), "split_seed": 0, "cache": cache}
     before = data.png(validation=0, **arguments)
     with monkeypatch.context() as patch:
-        patch.setattr(_png, "read", lambda _tree: never())
+        patch.setattr(png_tree, "read", lambda _tree: never())
         assert data.png(validation=0, **arguments).digest == before.digest
         data.png(validation=3, **arguments)  # another split of cached images decodes nothing
     change(root / "Train" / "0" / "00000.png")
@@ -237,7 +242,7 @@ def test_a_changed_png_tree_is_read_again(tmp_path, change, monkeypatch):
 def test_each_split_has_its_own_block(tmp_path):
     """Neither another seed nor another size is answered with the images of the first."""
     root = tmp_path / "tree"
-    _png.write(root, make_tree_table())
+    png_tree.write(root, make_tree_table())
     for validation, seed in ((3, 0), (3, 1), (2, 0), (0, 0), (0, 1)):
         arguments = {"root": str(root), "validation": validation, "split_seed": seed}
         kept = [data.png(**arguments, cache=str(tmp_path / "cache")) for _ in range(2)]

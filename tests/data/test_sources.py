@@ -14,8 +14,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from mnist_study import data
-from mnist_study.data import idx_files as _idx
-from mnist_study.data import png_tree as _png
+from mnist_study.data import idx_files, png_tree
+from mnist_study.data.__main__ import main
 from tests.data_files import FILES, load, toy_parts, toy_table, write_idx
 
 
@@ -23,7 +23,6 @@ def assert_same(one, other):
     for part in ("train", "validation", "test"):
         np.testing.assert_array_equal(getattr(one, part).images, getattr(other, part).images)
         np.testing.assert_array_equal(getattr(one, part).labels, getattr(other, part).labels)
-        np.testing.assert_array_equal(getattr(one, part).extents, getattr(other, part).extents)
     assert (one.classes, one.image_shape) == (other.classes, other.image_shape)
     assert one.digest == other.digest
 
@@ -47,24 +46,24 @@ def test_the_three_sources_agree(tmp_path):
     """The same 3,500 digits as IDX and as PNG files are the same arrays, in the same order."""
     mnist = data.mnist(validation=0, split_seed=0, cache=None)
     parts = (
-        mnist.pictures(mnist.train.images[:3000]),
+        mnist.train.images[:3000].reshape(-1, 28, 28),
         mnist.train.labels[:3000],
-        mnist.pictures(mnist.test.images[:500]),
+        mnist.test.images[:500].reshape(-1, 28, 28),
         mnist.test.labels[:500],
     )
-    _png.write(tmp_path / "png", toy_table(parts))
+    png_tree.write(tmp_path / "png", toy_table(parts))
     idx = load(data.idx, write_idx(tmp_path / "idx", parts), validation=500)
     png = load(data.png, tmp_path / "png", validation=500)
     assert (idx.name, png.name) == ("idx:idx", "png:png")
     assert_same(idx, png)
     whole = load(data.png, tmp_path / "png")
-    np.testing.assert_array_equal(whole.pictures(whole.train.images), parts[0])
+    np.testing.assert_array_equal(whole.train.images.reshape(-1, 28, 28), parts[0])
     np.testing.assert_array_equal(whole.test.labels, mnist.test.labels[:500])
 
 
 def test_the_embedded_folder_is_an_idx_folder():
     """`idx` on MNIST's own files is `mnist`."""
-    root = Path(data.__file__).parent / "mnist"
+    root = Path(data.__file__).parent / "embedded"
     mnist = data.mnist(validation=10_000, split_seed=0, cache=None)
     assert_same(mnist, load(data.idx, root, validation=10_000))
 
@@ -83,7 +82,7 @@ def test_idx_takes_every_usual_spelling(tmp_path, names):
     """Dashed, dotted, gzipped and prefixed names do; classes and size come from the data."""
     dataset = load(data.idx, write_idx(tmp_path, toy_parts(), names))
     assert (dataset.classes, dataset.image_shape) == (3, (4, 5))
-    np.testing.assert_array_equal(dataset.pictures(dataset.train.images), toy_parts()[0])
+    np.testing.assert_array_equal(dataset.train.images.reshape(-1, 4, 5), toy_parts()[0])
 
 
 def test_idx_prefers_the_unpacked_twin(tmp_path):
@@ -95,7 +94,7 @@ def test_idx_prefers_the_unpacked_twin(tmp_path):
 
 def test_a_foreign_tree_is_in_natural_order(tmp_path):
     """2.png comes before 10.png, whatever the class; hidden and other files do not count."""
-    _png.write(tmp_path / "tree", toy_table(toy_parts()))
+    png_tree.write(tmp_path / "tree", toy_table(toy_parts()))
     train = tmp_path / "tree" / "Train"
     for row in range(12):
         (train / f"{row % 3}" / f"{row:05}.png").rename(train / f"{row % 3}" / f"{row}.png")
@@ -107,7 +106,7 @@ def test_a_foreign_tree_is_in_natural_order(tmp_path):
 @pytest.mark.parametrize("kind", ["rgb", "rgba", "grey_alpha", "bit"])
 def test_png_reads_other_kinds_of_grey(tmp_path, kind):
     """Grey kept as colour, as opaque alpha or as single bits reads as the same grey."""
-    _png.write(tmp_path / "tree", toy_table(toy_parts()))
+    png_tree.write(tmp_path / "tree", toy_table(toy_parts()))
     path = tmp_path / "tree" / "Train" / "0" / "00000.png"
     grey = iio.imread(path)
     opaque = np.full_like(grey, 255)
@@ -120,33 +119,33 @@ def test_png_reads_other_kinds_of_grey(tmp_path, kind):
     iio.imwrite(path, image)
     expected = (grey > 127) * 255 if kind == "bit" else grey
     read = load(data.png, tmp_path / "tree")
-    np.testing.assert_array_equal(read.pictures(read.train.images[:1])[0], expected)
+    np.testing.assert_array_equal(read.train.images[0].reshape(read.image_shape), expected)
 
 
 def test_colour_becomes_luminance(tmp_path):
     """Red, green, blue and white weigh 0.299, 0.587, 0.114 and 1 (ITU-R BT.601)."""
-    _png.write(tmp_path / "tree", toy_table(toy_parts()))
+    png_tree.write(tmp_path / "tree", toy_table(toy_parts()))
     image = np.zeros((4, 5, 3), np.uint8)
     image[0, :3] = 255 * np.eye(3)
     image[1] = 255
     iio.imwrite(tmp_path / "tree" / "Train" / "0" / "00000.png", image)
     read = load(data.png, tmp_path / "tree")
-    grey = read.pictures(read.train.images[:1])[0]
+    grey = read.train.images[0].reshape(read.image_shape)
     assert grey[:2].tolist() == [[76, 150, 29, 0, 0], [255] * 5]
 
 
 def test_export_writes_a_tree_that_reads_back(tmp_path, monkeypatch, capsys, caplog):
     """`export_png` writes all images, says so, and does not touch a folder that holds something."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(_idx, "read", lambda _files: toy_table(toy_parts()))
+    monkeypatch.setattr(idx_files, "read", lambda _files: toy_table(toy_parts()))
     root = tmp_path / "new" / "tree"
-    assert data.main(["export_png", str(root)]) == 0
+    assert main(["export_png", str(root)]) == 0
     assert (
         f"wrote 18 images; train on them with data=png data.root={root}" in capsys.readouterr().out
     )
     assert "writing PNG files: 18 of 18" in caplog.text
     np.testing.assert_array_equal(load(data.png, root).test.labels, toy_parts()[3])
-    assert data.main(["export_png", str(root)]) == 2
+    assert main(["export_png", str(root)]) == 2
     assert "ROOT must be a new or empty folder" in capsys.readouterr().err
 
 
@@ -156,9 +155,9 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch, capsys):
     def interrupt(*_arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_idx, "read", lambda _files: toy_table(toy_parts()))
+    monkeypatch.setattr(idx_files, "read", lambda _files: toy_table(toy_parts()))
     monkeypatch.setattr(iio, "imwrite", interrupt)
-    assert data.main(["export_png", str(tmp_path / "tree")]) == 130
+    assert main(["export_png", str(tmp_path / "tree")]) == 130
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err == "interrupted: nothing was written\n"
 
@@ -166,7 +165,7 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch, capsys):
 def test_a_terminal_gets_a_bar(tmp_path, monkeypatch, capsys):
     """Where standard error is a terminal, tqdm draws; nowhere else."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    _png.write(tmp_path / "tree", toy_table(toy_parts()))
+    png_tree.write(tmp_path / "tree", toy_table(toy_parts()))
     load(data.png, tmp_path / "tree")
     drawn = capsys.readouterr().err
     assert "writing PNG files: 100%" in drawn
@@ -177,7 +176,7 @@ def test_a_terminal_gets_a_bar(tmp_path, monkeypatch, capsys):
 def test_the_import_system_is_left_as_it_was(package):
     """Only within the block, and only what is not imported yet, cannot be imported."""
     before = dict(sys.modules)
-    with _png._no_search_for(package):
+    with png_tree._no_search_for(package):
         assert sys.modules[package] is before.get(package)
     assert sys.modules == before
 

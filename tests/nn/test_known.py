@@ -5,26 +5,22 @@ from __future__ import annotations
 import pytest
 from threadpoolctl import threadpool_limits
 
-from mnist_study.members import member_configs, together
 from mnist_study.nn.training import EpochEnded
 from mnist_study.run import compose_run
-from tests.test_experiments import composed
+from tests.composing import composed
 
 
 @pytest.fixture(scope="module")
 def costs():
     """Test cost of full-batch softmax at rate 0.5: gradient -> iteration -> nats."""
-    config = composed(
-        "experiment=softmax_full_050",
-        "training.epochs=70",
-        "+members={training.gradient: [report, exact]}",
-    )
     costs = {"report": {}, "exact": {}}
-    runs = [compose_run(member) for member in member_configs(config)]
-    with threadpool_limits(1):  # cores that others use, too, make a second thread wait
-        for k, event in together(runs):
-            if isinstance(event, EpochEnded):
-                costs[runs[k].settings.gradient][event.step] = event.scores["test"].loss
+    for gradient, cost in costs.items():
+        overrides = ["experiment=softmax_full_050", "training.epochs=70"]
+        run = compose_run(composed(*overrides, f"training.gradient={gradient}"))
+        with threadpool_limits(1):  # cores that others use, too, make a second thread wait
+            for event in run.events():
+                if isinstance(event, EpochEnded):
+                    cost[event.step] = event.scores["test"].loss
     return costs
 
 

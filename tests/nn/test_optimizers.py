@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnist_study.nn.optimizers import Adam, AdamW, Momentum, Nesterov, Sgd
+from mnist_study.nn.optimizers import Adam, AdamW, Momentum, Nesterov, Sgd, flush_denormals
 
 
 def path(optimizer, parameters, gradients, lr=0.1):
@@ -76,11 +76,11 @@ ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
         (lambda p: Adam(p, lr=1, **ADAM), "gradients"),
     ],
 )
-def test_what_has_decayed_to_nothing_becomes_nothing(make, sums):
+def test_a_sum_that_has_decayed_to_denormals_becomes_0(make, sums):
     """One gradient, then 2,000 times none: no number is left between 0 and the smallest normal one.
 
     Without care the sum stays at 5 times the smallest float for ever (0.9 x 5, rounded, is 5),
-    and a step of a network with seldom lit pixels takes half as long again.
+    and a step of a network with rarely non-zero pixels takes half as long again.
     """
     optimizer = make(np.zeros(3, np.float32))
     optimizer.step(np.array([1, 0, -1e-6], np.float32), 0.1)
@@ -90,6 +90,15 @@ def test_what_has_decayed_to_nothing_becomes_nothing(make, sums):
             size = np.abs(getattr(optimizer, sums))
             assert ((size == 0) | (size >= np.finfo(np.float32).tiny)).all()
     assert (size == 0).all()
+
+
+def test_flushing_leaves_what_can_move_a_weight_alone():
+    """In float32 what is above 1.2e-20 stays bit for bit, what is below becomes 0."""
+    sums = np.array([1e-6, -1e-12, 1.3e-20, -1.1e-20, 1e-30, 1e-40, 0], np.float32)
+    kept = sums[:3].copy()
+    flush_denormals(sums)
+    assert sums[:3].tobytes() == kept.tobytes()
+    assert not sums[3:].any()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_study.data import Split
-from mnist_study.data.cache import extents
+from mnist_study.nn.feed import Feed
+from mnist_study.nn.losses import CrossEntropy
 from mnist_study.nn.network import Network
 from mnist_study.nn.optimizers import Sgd
 from mnist_study.nn.schedules import constant
@@ -21,7 +22,7 @@ def blobs(n=60, seed=0):
     labels = np.arange(n) % 3
     images = rng.integers(0, 60, (n, 16), dtype=np.uint8)
     images[np.arange(n), labels] = 250
-    return Split(images, labels.astype(np.int64), extents(images))
+    return Split(images, labels.astype(np.int64))
 
 
 def network(seed=0, depth=2, dtype=np.float64):
@@ -37,14 +38,14 @@ def events(net, lr=0.5, optimizer=Sgd, **keys):
         "batch_size": 16,
         "sampling": "shuffle",
         "eval_every": None,
-        "gradient": "exact",
     } | keys
-    split = blobs()
+    training = net.prepare(blobs())
     schedule = constant(total_steps=1, epoch_steps=1)
     optimizer = optimizer(net.parameters, lr=lr)
-    watched = {"validation": blobs(seed=1)}
+    watched = {"validation": net.prepare(blobs(seed=1))}
     rng = np.random.default_rng(7)
-    return train(net, optimizer, schedule, split, watched, rng=rng, **settings)
+    loss = CrossEntropy()
+    return train(net, optimizer, schedule, loss, training, watched, rng=rng, **settings)
 
 
 @given(st.integers(1, 50), st.data())
@@ -52,10 +53,10 @@ def test_shuffled_batches_partition_the_epoch(n, data):
     """Each image comes exactly once an epoch, in batches of the asked size but for the last one."""
     size = data.draw(st.integers(1, n))
     images = np.arange(n, dtype=np.uint8)[:, None]
-    split = Split(images, np.arange(n), extents(images))
-    batches = Batches(split, size, "shuffle", np.random.default_rng(n))
+    feed = Feed(Split(images, np.arange(n)))
+    batches = Batches(feed, size, "shuffle", np.random.default_rng(n))
     for _ in range(2):
-        seen = [(pixels[:, 0].tolist(), labels.tolist()) for pixels, labels, _ in batches.epoch()]
+        seen = [(b.images[:, 0].tolist(), b.labels.tolist()) for b in batches.epoch()]
         assert all(pixels == labels for pixels, labels in seen)
         assert sorted(label for _, labels in seen for label in labels) == list(range(n))
         assert [len(labels) for _, labels in seen[:-1]] == [size] * (len(seen) - 1)
@@ -64,13 +65,13 @@ def test_shuffled_batches_partition_the_epoch(n, data):
 
 def test_drawn_batches_are_whole_and_repeat_images():
     """The report's draw with replacement: n // batch whole batches, some images twice."""
-    batches = Batches(blobs(n=50), 20, "replacement", np.random.default_rng(0))
-    epochs = [[labels for _, labels, _ in batches.epoch()] for _ in range(3)]
-    assert [[len(labels) for labels in epoch] for epoch in epochs] == [[20, 20]] * 3
+    batches = Batches(Feed(blobs(n=50)), 20, "replacement", np.random.default_rng(0))
+    epochs = [[len(batch.labels) for batch in batches.epoch()] for _ in range(3)]
+    assert epochs == [[20, 20]] * 3
     images = np.arange(50, dtype=np.uint8)[:, None]
-    split = Split(images, np.arange(50), extents(images))
-    drawn = next(iter(Batches(split, 40, "replacement", np.random.default_rng(0)).epoch()))[1]
-    assert len(set(drawn.tolist())) < 40
+    feed = Feed(Split(images, np.arange(50)))
+    drawn = next(iter(Batches(feed, 40, "replacement", np.random.default_rng(0)).epoch()))
+    assert len(set(drawn.labels.tolist())) < 40
 
 
 def test_equal_seeds_give_equal_events_and_weights():
@@ -123,14 +124,15 @@ def test_full_batch_is_gradient_descent():
     assert last.step == 2
     by_hand = network()
     split = blobs()
+    everything = by_hand.prepare(split).batch(np.arange(60))
     for _ in range(2):
-        by_hand.loss_and_gradient(split.images, split.labels)
+        by_hand.loss_and_gradient(everything, CrossEntropy())
         by_hand.parameters -= 0.5 * by_hand.gradient
     assert full.parameters == pytest.approx(by_hand.parameters, rel=1e-12)
 
 
-def test_sgd_in_the_trainer_is_sgd_step_by_step():
-    """The trainer puts SGD's rate into the loss; a class of one's own gets gradient and rate."""
+def test_an_optimizer_is_given_the_gradient_and_the_rate_of_the_step():
+    """A class of one's own gets what the trainer's own optimizers get."""
     given = []
 
     class OwnSgd(Sgd):
@@ -141,7 +143,7 @@ def test_sgd_in_the_trainer_is_sgd_step_by_step():
     nets = [network(), network()]
     list(events(nets[0]))
     list(events(nets[1], optimizer=OwnSgd))
-    assert nets[0].parameters == pytest.approx(nets[1].parameters, rel=1e-12)
+    np.testing.assert_array_equal(nets[0].parameters, nets[1].parameters)
     assert given == [0.5] * 12
 
 
@@ -156,10 +158,11 @@ def test_divergence_raises_with_step_rate_and_loss():
 
 def test_evaluation_in_chunks_equals_one_pass():
     """The chunk size is a matter of speed only."""
-    net, split = network(), blobs(n=53)
-    whole = evaluate(net, split)
+    net = network()
+    feed = net.prepare(blobs(n=53))
+    whole = evaluate(net, CrossEntropy(), feed)
     net.chunk = 10
-    chunked = evaluate(net, split)
+    chunked = evaluate(net, CrossEntropy(), feed)
     assert chunked.loss == pytest.approx(whole.loss, rel=1e-12)
     assert chunked.accuracy == whole.accuracy
 

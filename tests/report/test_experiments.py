@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from mnist_study.config import CONF
 from mnist_study.nn.schedules import constant
 from mnist_study.report.contents import CONTROLS, EXPERIMENTS
 from mnist_study.run import compose_run
+from tests.composing import composed
 
 NAMES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 SOFTMAX, TWO, FOUR = [784, 10], [784, 100, 10], [784, 100, 100, 100, 10]
 ALL = 60_000
+SOFTMAXES = [name for name in (*EXPERIMENTS, *CONTROLS) if name.startswith("softmax")]
 
 # The report's table of settings: layers, gradient, batch, rate, iterations, iterations a point.
 SETTINGS = {
@@ -31,12 +32,6 @@ SETTINGS = {
 }
 
 
-def composed(*overrides):
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(overrides))
-
-
 @pytest.fixture
 def run(request):
     return compose_run(composed(f"experiment={request.param}"))
@@ -45,9 +40,15 @@ def run(request):
 def test_the_table_is_complete():
     """The report's eleven settings are the page's."""
     assert SETTINGS.keys() == EXPERIMENTS.keys()
-    together = {"softmax_full_together", "softmax_150_together", "softmax_1500_together",
-                "softmax_n_together", "softmax_150_short_together"}  # fmt: skip
-    assert set(NAMES) == {*EXPERIMENTS, *CONTROLS, *together}
+    assert set(NAMES) == {*EXPERIMENTS, *CONTROLS, *(f"{name}_exact" for name in SOFTMAXES)}
+
+
+def test_the_study_runs_every_experiment():
+    """Each file of the group is a trial of +sweep=report, with each of five seeds."""
+    params = OmegaConf.load(CONF / "sweep" / "report.yaml").hydra.sweeper.params
+    choices = params.experiment.removeprefix("choice(").removesuffix(")").split(",")
+    assert sorted(choice.strip() for choice in choices) == NAMES
+    assert params["training.seed"] == "range(0,5)"
 
 
 @pytest.mark.parametrize(
@@ -96,23 +97,21 @@ def test_the_other_rates_stay(run):
     }
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith("softmax")])
-def test_one_override_gives_the_exact_gradient(name):
-    """Nothing else changes."""
-    report, exact = (
-        composed(f"experiment={name}"),
-        composed(f"experiment={name}", "training.gradient=exact"),
-    )
+@pytest.mark.parametrize("name", SOFTMAXES)
+def test_the_exact_gradient_is_the_only_difference(name):
+    """NAME_exact trains as NAME does, with the exact gradient instead of the report's."""
+    report, exact = composed(f"experiment={name}"), composed(f"experiment={name}_exact")
     assert (report.training.gradient, exact.training.gradient) == ("report", "exact")
     report.training.gradient = "exact"
+    del report.tracking, exact.tracking
     assert report == exact
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_experiment_is_tagged_with_its_name(name):
     """By this tag the page finds its runs."""
-    tag = composed(f"experiment={name}").tracking.tags.experiment
-    assert tag == name.removesuffix("_together")
+    tracking = composed(f"experiment={name}").tracking
+    assert tracking.tags.experiment == tracking.run_name == name
 
 
 def test_depths_have_equally_many_parameters():

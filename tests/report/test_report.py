@@ -72,7 +72,7 @@ def page(tmp_path_factory):
             log_run(
                 settings,
                 parent,
-                "softmax_full",
+                "softmax_full_002" if gradient == "report" else "softmax_full_002_exact",
                 gradient=gradient,
                 seed=seed,
                 rising=rising,
@@ -198,7 +198,7 @@ def test_markdown_of_every_block():
 def test_a_short_study_ends_with_a_page(tmp_path):
     """One command runs, tracks and writes; the same again changes nothing and says so."""
     words = ["+sweep=report", "engine=local", "report.scale=0.01", "training.seed=range(0,2)",
-             "experiment=choice(softmax_1500_together,network_2_constant)"]  # fmt: skip
+             "experiment=choice(softmax_1500,softmax_1500_exact,network_2_constant)"]  # fmt: skip
     first = mnist_study(*words, folder=tmp_path)
     assert first.returncode == 0, first.stderr
     page = tmp_path / "multirun" / "report" / "report.html"
@@ -209,5 +209,5 @@ def test_a_short_study_ends_with_a_page(tmp_path):
     assert len(re.findall("data:image/png", written)) >= 3
     stamp = page.stat().st_mtime_ns
     again = mnist_study(*words, folder=tmp_path)
-    assert "study report is complete: 4 trials" in again.stdout
+    assert "study report is complete: 6 trials" in again.stdout
     assert page.stat().st_mtime_ns == stamp

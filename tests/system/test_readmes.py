@@ -46,7 +46,8 @@ RUNS = {  # command: what is added to make it short
     "python -m tests.benchmarks.study": "--short --parts books",
     "python -m tests.benchmarks.tracking": "--short --stores sqlite --repeats 1",
 }
-AT = "hydra.sweeper.storage=postgresql+psycopg://me:secret@db/studies tracking.uri=http://runs:5000"
+DATABASE = "postgresql+psycopg://me:secret@db/studies"
+AT = f"hydra.sweeper.storage={DATABASE} tracking.uri=http://runs:5000"
 ENVIRONMENT = "makes an environment; .ci/run types it"
 EXTRA = "installs a package"
 MACHINES = "needs the machines db and runs; test_many_machines starts servers of its own"
@@ -69,7 +70,7 @@ NOT_RUN = {  # command: why not
     f"hydra.sweeper.workers=16 {AT}": CLUSTER,
     "python -m mnist_study +sweep=optuna engine=slurm hydra.sweeper.workers=32 "
     f"hydra.launcher.partition=cpu {AT}": CLUSTER,
-    f"python -m mnist_study.study show optuna {AT.split(maxsplit=1)[0].partition('=')[2]}": MACHINES,
+    f"python -m mnist_study.study show optuna {DATABASE}": MACHINES,
     "mlflow ui": SERVER,
     "optuna-dashboard multirun/optuna/study.journal": SERVER,
 }

@@ -16,14 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from hydra_plugins.hydra_optuna_study._process import cores
-from hydra_plugins.hydra_optuna_study._trial import current_trial, leave_behind
+from hydra_plugins.hydra_optuna_study import cores, current_trial, defer
 from mnist_study.config import ConfigError, TrackingConfig, section
 from mnist_study.console import abort
 from mnist_study.nn.training import Diverged, EpochEnded, Event, Finished, Score
 from mnist_study.run import Run, compose_run, scaled
-from mnist_study.study.callback import child_tags, parent_run_id, reported, where_the_study_is
-from mnist_study.tracking.client import RunRecord, open_tracker
+from mnist_study.study.callback import child_tags, parent_run_id, reported, trial_tracking
+from mnist_study.tracking import RunRecord, open_tracker
 
 if TYPE_CHECKING:
     import optuna
@@ -54,10 +53,10 @@ def job(config: DictConfig) -> dict[str, float]:
 
 def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
     config = scaled(config)
-    tracking = where_the_study_is(section(config, TrackingConfig), trial)
+    tracking = trial_tracking(section(config, TrackingConfig), trial)
     run = compose_run(config)
     with _blas_threads(run, trial), _quiet():
-        leave = leave_behind if trial else None
+        leave = defer if trial else None
         tracker = open_tracker(tracking, _record(config, run, trial), leave)
         with tracker:
             events = tracker.follow(run.events())

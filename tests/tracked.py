@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +17,11 @@ from mnist_study.config import TrackingConfig
 from mnist_study.data import Dataset, Split
 from mnist_study.nn.network import Network
 from mnist_study.nn.training import EpochEnded, Event, Finished, Measured, Score
-from mnist_study.tracking.record import RunRecord
+from mnist_study.tracking import RunRecord, open_tracker
+from mnist_study.tracking.recorder import metrics_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 SHAPE = (6, 5)
 
@@ -83,3 +91,48 @@ def events(
         if step % epoch == 0:
             yield EpochEnded(step, step // epoch, 0.01, scores(step, *seen))
     yield Finished(points * every, scores(step, *seen, "test"), 1.5, 1000.0)
+
+
+def track(
+    uri: str,
+    folder: Path,
+    *,
+    seen: Iterable[Event] | None = None,
+    section: TrackingConfig | None = None,
+    **known: object,
+) -> str:
+    """Track a made-up run to its end; the run's id."""
+    with open_tracker(section or settings(uri), record(folder, **known)) as tracker:
+        for _ in tracker.follow(events() if seen is None else seen):
+            pass
+    assert tracker.run_id
+    return tracker.run_id
+
+
+def history(client: MlflowClient, run_id: str) -> dict[str, list[tuple[int, float]]]:
+    """All points of all metrics, in the order of their steps."""
+    keys = client.get_run(run_id).data.metrics
+    points = {key: client.get_metric_history(run_id, key) for key in keys}
+    return {key: sorted((p.step, p.value) for p in many) for key, many in points.items()}
+
+
+def expected(events: Iterable[Event]) -> dict[str, list[tuple[int, float]]]:
+    """The same, from the events themselves."""
+    points: dict[str, list[tuple[int, float]]] = {}
+    for event in events:
+        step = 0 if isinstance(event, Finished) else event.step
+        for key, value in metrics_of(event, curves_per_epoch=False).items():
+            points.setdefault(key, []).append((step, value))
+    return points
+
+
+def files(client: MlflowClient, run_id: str, folder: str = "") -> list[str]:
+    """Names of a run's files in an artifact folder."""
+    listed = client.list_artifacts(run_id, folder or None)
+    return sorted(Path(file.path).name for file in listed if not file.is_dir)
+
+
+def python(code: str) -> subprocess.Popen[bytes]:
+    """Start a Python that finds this package and these tests."""
+    paths = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen([sys.executable, "-c", code], env=os.environ | paths)

@@ -1,9 +1,12 @@
-"""One sweep of Hydra's grammar as one Optuna distribution."""
+"""What users write: Hydra's sweeps as Optuna distributions, and conditions between parameters."""
 
 from __future__ import annotations
 
+import ast
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -22,11 +25,13 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from hydra_plugins.hydra_optuna_study._process import abort
+
 
 def distribution_of(override: Override) -> tuple[BaseDistribution, tuple[str, ...]]:
-    """The distribution; of a choice also what Hydra reads, value by value.
+    """One sweep of Hydra's grammar as a distribution; for a choice also its values as Hydra's text.
 
-    Raises: ValueError with the rule and the facts.
+    Raises: ValueError with the rule and the values that break it.
     """
     sweep = override.value()
     if isinstance(sweep, RangeSweep):
@@ -34,14 +39,14 @@ def distribution_of(override: Override) -> tuple[BaseDistribution, tuple[str, ..
     if isinstance(sweep, IntervalSweep):
         return _interval(sweep), ()
     if isinstance(sweep, ChoiceSweep):
-        sweep.shuffle = False  # a sampler has its own order, and a digest must not vary
+        sweep.shuffle = False  # the sampler decides the order, and the digest must not depend on it
     elements = list(override.sweep_iterator(transformer=Transformer.identity))
     texts = tuple(str(Transformer.str(element)) for element in elements)
     return CategoricalDistribution(_choices(elements, texts)), texts
 
 
 def _choices(elements: Sequence[Any], texts: Sequence[str]) -> list[Any]:
-    """What Optuna stores: numbers, booleans and words as they are, lists and mappings as text."""
+    """What Optuna stores: numbers, booleans and strings as they are, lists and mappings as text."""
     if not elements:
         raise ValueError("a choice needs at least one value, got none")
     if len(set(texts)) < len(texts):
@@ -49,14 +54,14 @@ def _choices(elements: Sequence[Any], texts: Sequence[str]) -> list[Any]:
     plain = (str, int, float, bool, type(None))
     values = [e.text if isinstance(e, QuotedString) else e for e in elements]
     choices = [v if isinstance(v, plain) else t for v, t in zip(values, texts, strict=True)]
-    twins = len({(type(c), c) for c in choices}) < len(choices)  # 'a b' and "a b" are one word
-    if twins or len(set(choices)) < len(choices):  # 1, 1.0 and True are one value to Optuna
+    twins = len({(type(c), c) for c in choices}) < len(choices)  # 'a b' and "a b" are equal
+    if twins or len(set(choices)) < len(choices):  # 1 == 1.0 == True, also for Optuna
         return list(texts)
     return choices
 
 
 def _range(sweep: RangeSweep) -> BaseDistribution:
-    """`range(start, stop, step)`: the stop is left out, as Hydra and Python do."""
+    """`range(start, stop, step)`, without `stop`, as in Hydra and Python."""
     assert sweep.start is not None
     assert sweep.stop is not None
     start, stop, step = (Decimal(str(x)) for x in (sweep.start, sweep.stop, sweep.step))
@@ -79,7 +84,7 @@ def _range(sweep: RangeSweep) -> BaseDistribution:
 
 
 def _interval(sweep: IntervalSweep) -> BaseDistribution:
-    """`interval(low, high)`: both ends belong to it; `int(interval(...))` gives whole numbers."""
+    """`interval(low, high)` with both ends; `int(interval(...))` gives whole numbers."""
     low, high, log = sweep.start, sweep.end, "log" in sweep.tags
     assert low is not None
     assert high is not None
@@ -94,3 +99,82 @@ def _check(low: float, high: float, log: bool) -> None:
         raise ValueError(f"low <= high must hold, got low={low}, high={high}")
     if log and low <= 0:
         raise ValueError(f"low > 0 must hold on a log scale, got low={low}")
+
+
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.In: lambda item, items: item in items,
+    ast.NotIn: lambda item, items: item not in items,
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """When a parameter is sampled, as in `model.depth > 2 and name == "sgd"`; never `eval`.
+
+    A parameter that is not sampled keeps the value of the composed config.
+    """
+
+    text: str
+    names: frozenset[str]  # the dotted names in it
+
+    @classmethod
+    def parse(cls, key: str, text: str) -> Condition:
+        """Raises: SystemExit(2) after one sentence that names `key`."""
+        try:
+            names: list[str] = []
+            _evaluate(ast.parse(text, mode="eval").body, names.append, dry=True)
+        except (SyntaxError, ValueError):
+            abort(
+                f"{key}: a condition compares dotted names with values by < <= > >= == != in, "
+                f"not in, and, or, not; got {text!r}"
+            )
+        return cls(text, frozenset(names))
+
+    def holds(self, read: Callable[[str], Any]) -> bool:
+        """Evaluate it; `read` gives the value of a dotted name."""
+        return bool(_evaluate(ast.parse(self.text, mode="eval").body, read, dry=False))
+
+
+def _evaluate(  # noqa: PLR0911  # one return for each kind of expression
+    node: ast.expr, read: Callable[[str], Any], *, dry: bool
+) -> Any:
+    """The value of an expression; `dry` visits every branch without comparing, to check it."""
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name() | ast.Attribute():
+            return read(_dotted(node))
+        case ast.Tuple(elts=items) | ast.List(elts=items):
+            return [_evaluate(item, read, dry=dry) for item in items]
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
+            return not _evaluate(inner, read, dry=dry)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.BoolOp(op=op, values=parts):
+            results = (bool(_evaluate(part, read, dry=dry)) for part in parts)
+            if dry:
+                return len(list(results))
+            return all(results) if isinstance(op, ast.And) else any(results)
+        case ast.Compare(left=left, ops=ops, comparators=rights):
+            values = [_evaluate(side, read, dry=dry) for side in (left, *rights)]
+            tests = [_COMPARE.get(type(op)) for op in ops]
+            if None in tests:
+                raise ValueError("no such comparison")
+            pairs = zip(tests, values, values[1:], strict=False)
+            return dry or all(test(a, b) for test, a, b in pairs if test)
+    raise ValueError("no such expression")
+
+
+def _dotted(node: ast.expr) -> str:
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=inner, attr=name):
+            return f"{_dotted(inner)}.{name}"
+    raise ValueError("no such name")

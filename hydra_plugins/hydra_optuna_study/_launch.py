@@ -1,20 +1,20 @@
-"""One launch: W workers as W jobs of whichever Hydra launcher is configured."""
+"""One launch: W workers as W jobs of the configured Hydra launcher."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-from hydra._internal.callbacks import Callbacks
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.hydra_optuna_study._config import Plan
-from hydra_plugins.hydra_optuna_study._watchdog import end_with
+from hydra_plugins.hydra_optuna_study._config import SweepConfig
+from hydra_plugins.hydra_optuna_study._private import no_callbacks
+from hydra_plugins.hydra_optuna_study._process import exit_with_parent
 from hydra_plugins.hydra_optuna_study._worker import Worker
 
 
@@ -27,56 +27,56 @@ class App:
     task_function: TaskFunction
 
     def launch(
-        self, plan: Plan, study: optuna.Study, workers: int
+        self, sweep: SweepConfig, study: optuna.Study, workers: int
     ) -> tuple[Exception | None, range]:
-        """Run that many workers until all of them ended.
+        """Run that many workers until all of them have ended.
 
-        Returns: the first error, if any; the numbers of the workers that surely work no more.
+        Returns: the first error, if any; the numbers of the workers that have certainly ended.
         """
-        first = _worker_numbers(plan, study, workers)
-        config = _launch_config(self.config, plan, workers)
-        seed = study.user_attrs["seed"] if plan.seed is None else plan.seed
-        # the configured callbacks are told of trials, not of workers
-        context = HydraContext(self.hydra_context.config_loader, Callbacks())
+        first = _worker_numbers(sweep, study, workers)
+        config = _launch_config(self.config, sweep, workers)
+        seed = study.user_attrs["seed"] if sweep.seed is None else sweep.seed
+        # Hydra's callbacks are for trials, not for workers
+        context = replace(self.hydra_context, callbacks=no_callbacks())
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context,
-            task_function=Worker(plan, seed, config, self.hydra_context, self.task_function),
+            task_function=Worker(sweep, seed, config, self.hydra_context, self.task_function),
             config=config,
         )
         if isinstance(pool := getattr(launcher, "joblib", None), dict):  # what joblib.Parallel gets
-            pool |= {"initializer": end_with, "initargs": (plan.controller.pid,)}
-        jobs = [[*plan.space.fixed, *_worker_overrides(first + k)] for k in range(workers)]
+            pool |= {"initializer": exit_with_parent, "initargs": (sweep.controller.pid,)}
+        jobs = [[*sweep.space.fixed, *_worker_overrides(first + k)] for k in range(workers)]
         ended = range(0)
         try:
             returns = launcher.launch(jobs, initial_job_idx=first)
             ended = range(first, first + workers)
             for job in returns:
                 _ = job.return_value  # raises what ended a worker
-        except Exception as error:  # noqa: BLE001  # a kill breaks a pool; the books tell what is lost
+        except Exception as error:  # noqa: BLE001  # a kill breaks a pool; the study shows what is lost
             return error, ended
         return None, ended
 
 
-def _worker_numbers(plan: Plan, study: optuna.Study, workers: int) -> int:
-    """The first of that many numbers which no worker of the study had before."""
-    with plan.place.lock():
+def _worker_numbers(sweep: SweepConfig, study: optuna.Study, workers: int) -> int:
+    """Reserve that many worker numbers; returns the first."""
+    with sweep.storage.lock():
         first: int = study.user_attrs.get("workers", 0)
         study.set_user_attr("workers", first + workers)
     return first
 
 
 def _worker_overrides(number: int) -> list[str]:
-    """A worker is a Hydra job beside the trials' jobs; it has a folder for its log only."""
+    """A worker is a Hydra job too; its folder holds only its log."""
     folder = f"hydra.sweep.subdir=.workers/{number}"
     return [folder, "hydra.output_subdir=null", "hydra.job.chdir=false"]
 
 
-def _launch_config(config: DictConfig, plan: Plan, workers: int) -> DictConfig:
-    """The sweep's config for one launch; what differs is an override too, for each composed job."""
+def _launch_config(config: DictConfig, sweep: SweepConfig, workers: int) -> DictConfig:
+    """The config for one launch; each change is an override too, since launchers compose again."""
     config = copy.deepcopy(config)
     for node in (config.hydra.sweep, config.hydra.launcher, config.hydra.overrides.hydra):
-        OmegaConf.set_readonly(node, False)  # Hydra 1.4 closes them
-    changes: dict[str, Any] = {"hydra.sweep.dir": str(plan.folder)}
+        OmegaConf.set_readonly(node, False)  # Hydra 1.4 makes them read-only
+    changes: dict[str, Any] = {"hydra.sweep.dir": str(sweep.folder)}
     if config.hydra.launcher.get("n_jobs") == -1:  # joblib: a process for each worker
         changes["hydra.launcher.n_jobs"] = workers
     for key, value in changes.items():

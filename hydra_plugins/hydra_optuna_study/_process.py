@@ -1,24 +1,32 @@
-"""Who a process is, so that another one can tell whether it still lives."""
+"""The operating system's side of a sweep: processes and who lives, cores, signals, early exits."""
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import socket
 import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process by host, boot, number and start; a number alone is handed out again."""
+    """A process by host, boot, number and start, because numbers are used again."""
 
     host: str
-    boot: str  # of the host's running kernel; a restarted machine has no process of before
+    boot: str  # of the host's running kernel; no process survives a restart
     pid: int
-    started: str  # clock ticks since boot, or ps's date where there is no /proc
+    started: str  # clock ticks since boot, or the date that ps prints where there is no /proc
 
     def attrs(self) -> dict[str, Any]:
         """As the user attribute of a trial."""
@@ -26,7 +34,7 @@ class Process:
 
     @property
     def is_here(self) -> bool:
-        """Whether this machine can see it."""
+        """Whether it runs, or ran, on this machine."""
         return self.host == this_host()
 
     @property
@@ -36,12 +44,12 @@ class Process:
 
 
 def process_of(attrs: dict[str, Any]) -> Process:
-    """The process that `Process.attrs` described."""
+    """The inverse of `Process.attrs`; other keys are ignored."""
     return Process(attrs["host"], attrs["boot"], attrs["pid"], attrs["started"])
 
 
 def this_process() -> Process:
-    """The process that asks."""
+    """The calling process."""
     return Process(this_host(), this_boot(), os.getpid(), start_of(os.getpid()) or "")
 
 
@@ -53,17 +61,17 @@ def this_host() -> str:
 
 @lru_cache(maxsize=1)
 def this_boot() -> str:
-    """An identifier of the machine's latest start, empty where the system names none."""
+    """An identifier of the machine's latest start, empty where the system has none."""
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text().strip() if path.exists() else ""
 
 
 def start_of(pid: int) -> str | None:
-    """When the process with this number started; None if there is none, or only its corpse."""
+    """When the process with this number started; None if there is none, or a zombie."""
     if not Path("/proc/self/stat").exists():
         command = ["ps", "-o", "lstart=", "-p", str(pid)]
-        shown = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # a number
-        return shown.stdout.strip() or None
+        printed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # a number
+        return printed.stdout.strip() or None
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -76,3 +84,87 @@ def cores() -> int:
     """Cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+_busy = threading.Event()  # whether a worker runs in this process
+
+
+def exit_with_parent(parent: int) -> None:
+    """Watchdog: a pool process exits when `parent` dies; a busy one finishes its trial first.
+
+    Without it an idle process waits for jobs that nobody will send: five minutes with joblib.
+    """
+    threading.Thread(target=_watch, args=(parent,), name="watchdog", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent or _busy.is_set():
+        time.sleep(0.5)
+    os._exit(0)
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Within, the watchdog leaves the process alone: a worker looks itself after each trial."""
+    _busy.set()
+    try:
+        yield
+    finally:
+        _busy.clear()
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a cluster that takes its machine back
+stop_requested = threading.Event()  # in this process; a controller shares it with its own worker
+_handling = threading.Event()  # whether this process has the handler already
+
+
+class Stopped(KeyboardInterrupt):
+    """Raised inside a trial, at a report, when its study is to stop."""
+
+
+@contextmanager
+def stop_on_signal(notify: Callable[[], None] | None = None) -> Iterator[None]:
+    """Within, the first signal sets `stop_requested` and calls `notify`.
+
+    The next signal raises KeyboardInterrupt.
+    """
+    if _handling.is_set() or threading.current_thread() is not threading.main_thread():
+        yield  # only a main thread may have a handler; a worker elsewhere reads the storage
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if stop_requested.is_set():
+            raise KeyboardInterrupt
+        stop_requested.set()
+        if notify:
+            notify()
+
+    stop_requested.clear()  # of an earlier study or worker in this process
+    before = [signal.signal(number, handle) for number in SIGNALS]
+    _handling.set()
+    try:
+        yield
+    finally:
+        _handling.clear()
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+
+
+def abort(sentence: str) -> NoReturn:
+    """A user's mistake: print one sentence to stderr.
+
+    Raises: SystemExit(2).
+    """
+    print(sentence, file=sys.stderr, flush=True)
+    raise SystemExit(2)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether a full disk caused an error, directly or as the cause of a wrapping error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "database or disk is full" in str(error):  # SQLite's message, in a driver's own class
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,4 +1,4 @@
-"""What a person sees of a study: one live line on a terminal, plain lines elsewhere, a table."""
+"""Progress of a study: one line that is redrawn on a terminal, plain lines elsewhere, a table."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from types import TracebackType
 import optuna
 from optuna.trial import FrozenTrial
 
-from hydra_plugins.hydra_optuna_study._trials import Tally, ranked, tally
+from hydra_plugins.hydra_optuna_study._trials import TrialsByState, ranked, trials_by_state
 
 LINE_SECONDS = 5.0  # between plain lines, unless the study ends
 
 
-class Watch:
-    """While a launch blocks, a thread that reads the storage and tells how the study goes."""
+class Progress:
+    """Within, a thread reads the storage once a second, prints, and calls `changed`."""
 
     def __init__(
         self, study: optuna.Study, n_trials: int, changed: Callable[[optuna.Study], None]
@@ -26,11 +26,11 @@ class Watch:
         self.study, self.n_trials, self.changed = study, n_trials, changed
         self.live = sys.stdout.isatty()
         self.began = time.monotonic()
-        self.before = tally(study).finished
-        self.said, self.said_at = "", 0.0
-        self.seen: tuple[int, ...] = ()
+        self.before = trials_by_state(study).finished
+        self.printed, self.printed_at = "", 0.0
+        self.counts: tuple[int, ...] = ()
         self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._loop, name="study-watch", daemon=True)
+        self.thread = threading.Thread(target=self._loop, name="progress", daemon=True)
 
     def __enter__(self) -> None:
         self.thread.start()
@@ -43,57 +43,57 @@ class Watch:
     ) -> None:
         self.stop.set()
         self.thread.join()
-        self._look(last=True)
+        self._update(last=True)
         if self.live:
             print(flush=True)
 
     def _loop(self) -> None:
         while not self.stop.wait(1.0):
             try:
-                self._look()
-            except Exception as error:  # noqa: BLE001  # a storage that is away a moment is no end
-                self._say(f"cannot read the study: {' '.join(str(error).split())}")
+                self._update()
+            except Exception as error:  # noqa: BLE001  # the storage may be back in a second
+                self._print(f"cannot read the study: {' '.join(str(error).split())}")
 
-    def _look(self, last: bool = False) -> None:
-        books = tally(self.study)
-        seen = (books.taken, books.finished, books.replaced)
-        if seen != self.seen:
-            self.seen = seen
+    def _update(self, last: bool = False) -> None:
+        trials = trials_by_state(self.study)
+        counts = (trials.taken, trials.finished, trials.replaced)
+        if counts != self.counts:
+            self.counts = counts
             self.changed(self.study)
-        if self.live or last or time.monotonic() - self.said_at >= LINE_SECONDS:
-            self._say(self.line(books))
+        if self.live or last or time.monotonic() - self.printed_at >= LINE_SECONDS:
+            self._print(self.line(trials))
 
-    def _say(self, line: str) -> None:
-        if line == self.said:
+    def _print(self, line: str) -> None:
+        if line == self.printed:
             return
-        self.said, self.said_at = line, time.monotonic()
+        self.printed, self.printed_at = line, time.monotonic()
         if self.live:
             print(f"\r\x1b[K{line}", end="", flush=True)
         else:
             print(line, flush=True)
 
-    def line(self, books: Tally) -> str:
-        """Counts, best value so far and the time left at the pace of this run."""
-        done = books.finished
+    def line(self, trials: TrialsByState) -> str:
+        """Number of trials by state, best value so far, and time left at the pace of this run."""
+        done = trials.finished
         parts = [f"{self.study.study_name}: {done}/{self.n_trials} trials"]
-        counts = {w: len(getattr(books, w)) for w in ("running", "pruned", "failed")}
-        parts += [f"{count} {word}" for word, count in counts.items() if count]
-        if books.complete:
-            best = ranked(self.study, books.complete)[0]
-            parts.append(f"best {show_values(best)} (trial {best.number})")
+        numbers = {w: len(getattr(trials, w)) for w in ("running", "pruned", "failed")}
+        parts += [f"{number} {word}" for word, number in numbers.items() if number]
+        if trials.complete:
+            best = ranked(self.study, trials.complete)[0]
+            parts.append(f"best {format_values(best)} (trial {best.number})")
         if done > self.before and done < self.n_trials:
             pace = (time.monotonic() - self.began) / (done - self.before)
-            parts.append(f"{show_seconds(pace * (self.n_trials - done))} left")
+            parts.append(f"{format_duration(pace * (self.n_trials - done))} left")
         return ", ".join(parts)
 
 
-def show_values(trial: FrozenTrial) -> str:
-    """The objective values, short."""
-    return " ".join(f"{value:.6g}" for value in trial.values or [])
+def format_values(trial: FrozenTrial) -> str:
+    """The objective values, to six digits."""
+    return " ".join(map(_format, trial.values or []))
 
 
-def show_seconds(seconds: float) -> str:
-    """A duration as a person says it."""
+def format_duration(seconds: float) -> str:
+    """A duration as `2 h 5 min`, `3 min 10 s` or `8 s`, rounded up."""
     minutes, rest = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -102,21 +102,34 @@ def show_seconds(seconds: float) -> str:
 
 
 def best_table(study: optuna.Study, rows: int = 5) -> str:
-    """The best complete trials, of several objectives the Pareto front: number, value, parameters,
-    seconds.
+    """The best complete trials as text: number, metrics, parameters, seconds.
+
+    With several objectives these are all trials of the Pareto front.
     """
     several = len(study.directions) > 1
-    trials = study.best_trials if several else tally(study).complete
+    trials = study.best_trials if several else trials_by_state(study).complete
     best = ranked(study, trials)[: None if several else rows]
     names = list(dict.fromkeys(name for trial in best for name in trial.params))
-    table = [["trial", "value", *names, "seconds"]]
+    table = [["trial", *_metrics(study), *names, "seconds"]]
     for trial in best:
+        values = [_format(value) for value in trial.values or []]
         cells = [_cell(trial.params.get(name, "-")) for name in names]
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
-        table.append([str(trial.number), show_values(trial), *cells, f"{seconds:.1f}"])
+        table.append([str(trial.number), *values, *cells, f"{seconds:.1f}"])
     widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
     lines = ("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in table)
     return "\n".join(lines)
+
+
+def _metrics(study: optuna.Study) -> list[str]:
+    """The names of the objectives; a study that is not the sweeper's, or has none, gets numbers."""
+    names: list[str] = study.user_attrs.get("identity", {}).get("metric", [])
+    n = len(study.directions)
+    return names or (["value"] if n == 1 else [f"value {k}" for k in range(n)])
+
+
+def _format(value: float) -> str:
+    return f"{value:.6g}"
 
 
 def _cell(value: object) -> str:

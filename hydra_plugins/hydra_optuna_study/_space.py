@@ -1,4 +1,4 @@
-"""The search space: Hydra's sweep grammar as Optuna distributions, and back as overrides."""
+"""The search space: parameters with distributions and conditions; sampled values as overrides."""
 
 from __future__ import annotations
 
@@ -21,30 +21,29 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from hydra_plugins.hydra_optuna_study._abort import refuse
-from hydra_plugins.hydra_optuna_study._conditions import Condition
-from hydra_plugins.hydra_optuna_study._grammar import distribution_of
+from hydra_plugins.hydra_optuna_study._grammar import Condition, distribution_of
+from hydra_plugins.hydra_optuna_study._process import abort
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One dimension of the space."""
 
-    name: str  # the dotted key, the parameter's one name in Optuna, the tables and the digest
+    name: str  # the dotted key; its name in Optuna, in tables and in the digest
     key: str  # the same with Hydra's prefix, as in "+model.width"
     distribution: BaseDistribution
-    texts: tuple[str, ...] = ()  # of a categorical: what Hydra reads, choice by choice
+    texts: tuple[str, ...] = ()  # of a categorical: its choices as Hydra's text
     condition: Condition | None = None
 
     def override(self, value: Any) -> str:
-        """The override that gives a trial this value."""
+        """The override that sets this value in a trial's config."""
         if isinstance(self.distribution, CategoricalDistribution):
             return f"{self.key}={self.texts[int(self.distribution.to_internal_repr(value))]}"
         return f"{self.key}={value!r}"
 
     @property
     def values(self) -> list[Any] | None:
-        """Every value it can take, None if there is no end of them."""
+        """Every value it can take; None for an interval."""
         match self.distribution:
             case CategoricalDistribution(choices=choices):
                 return list(choices)
@@ -56,7 +55,7 @@ class Parameter:
         return None
 
     def describe(self) -> str:
-        """One line for the digest and for people."""
+        """One line for the digest and for error messages."""
         body = json.loads(distribution_to_json(self.distribution))
         facts = {k: v for k, v in body["attributes"].items() if v is not None and v is not False}
         text = ", ".join(f"{k}={v}" for k, v in facts.items())
@@ -68,11 +67,11 @@ class Parameter:
 class Space:
     """What a study varies and what it fixes."""
 
-    parameters: tuple[Parameter, ...]  # each behind those that its condition reads
-    fixed: tuple[str, ...]  # overrides that every trial gets as they are
+    parameters: tuple[Parameter, ...]  # each after those that its condition reads
+    fixed: tuple[str, ...]  # overrides of every trial
 
     def suggest(self, trial: Trial, read: Callable[[str], Any]) -> list[str]:
-        """Sample one point; `read` gives a condition the values that are not sampled.
+        """Sample one point; `read` gives conditions the values that are not sampled.
 
         Returns: the overrides of the sampled values.
         """
@@ -88,7 +87,7 @@ class Space:
         return overrides
 
     def probe(self) -> list[str]:
-        """The overrides of one legal point, to see whether Hydra knows every key."""
+        """The overrides of one valid point, to check that Hydra knows every key."""
         return [p.override(_first(p.distribution)) for p in self.parameters]
 
 
@@ -100,7 +99,7 @@ def _suggest(trial: Trial, parameter: Parameter) -> Any:
             return trial.suggest_int(parameter.name, low, high, step=step, log=log)
         case FloatDistribution(low=low, high=high, step=step, log=log):
             return trial.suggest_float(parameter.name, low, high, step=step, log=log)
-    raise TypeError(f"no way to sample {parameter.distribution}")
+    raise TypeError(f"cannot sample {parameter.distribution}")
 
 
 def _first(distribution: BaseDistribution) -> Any:
@@ -116,7 +115,7 @@ def read_space(
     conditions: Mapping[str, str],
     loader: ConfigLoader,
 ) -> Space:
-    """`hydra.sweeper.params` and the command line, which wins, as one space.
+    """`hydra.sweeper.params`, overridden by the command line, as one space.
 
     Raises: SystemExit(2) after one sentence that names the key.
     """
@@ -125,7 +124,7 @@ def read_space(
         overrides = parser.parse_overrides([*override_lines(params), *arguments])
     except HydraException as error:
         reason = " ".join(str(error).partition("See https")[0].split())
-        refuse(f"hydra.sweeper.params: {reason}")
+        abort(f"hydra.sweeper.params: {reason}")
     latest = {_name(override): override for override in overrides}
     fixed = [o.input_line or "" for o in latest.values() if not o.is_sweep_override()]
     parameters = [
@@ -137,7 +136,7 @@ def read_space(
 
 
 def override_lines(params: Mapping[str, Any]) -> list[str]:
-    """YAML's `key: value` as Hydra's override grammar spells it."""
+    """YAML's `key: value` as lines of Hydra's override grammar."""
     return [f"{key}={'null' if value is None else value}" for key, value in params.items()]
 
 
@@ -149,16 +148,16 @@ def _parameter(name: str, override: Override, loader: ConfigLoader) -> Parameter
     try:
         distribution, texts = distribution_of(override)
     except ValueError as error:
-        refuse(f"{name}: {error}")
+        abort(f"{name}: {error}")
     options = loader.get_group_options(name.partition("@")[0])
     unknown = [text for text in texts if options and text not in options]
     if unknown:
-        refuse(f"{name}: no option {unknown[0]!r} in this config group; it has {options}")
+        abort(f"{name}: no option {unknown[0]!r} in this config group; it has {options}")
     return Parameter(name, override.get_key_element(), distribution, texts)
 
 
 def _ordered(parameters: Iterable[Parameter], conditions: Mapping[str, str]) -> list[Parameter]:
-    """Attach the conditions, and put each parameter behind those that its condition reads."""
+    """Attach the conditions, and put each parameter after those that its condition reads."""
     pending = {p.name: p for p in parameters}
     for name, text in conditions.items():
         if name in pending:  # a value fixed on the command line needs no condition
@@ -168,10 +167,10 @@ def _ordered(parameters: Iterable[Parameter], conditions: Mapping[str, str]) -> 
     ordered: list[Parameter] = []
     while pending:
         ready = [
-            p for p in pending.values() if not (p.condition and p.condition.reads & pending.keys())
+            p for p in pending.values() if not (p.condition and p.condition.names & pending.keys())
         ]
         if not ready:
-            refuse(f"hydra.sweeper.conditions: {', '.join(pending)} wait for one another")
+            abort(f"hydra.sweeper.conditions: {', '.join(pending)} wait for one another")
         ordered += ready
         for parameter in ready:
             del pending[parameter.name]

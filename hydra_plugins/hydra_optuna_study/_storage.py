@@ -16,21 +16,20 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
 
-from hydra_plugins.hydra_optuna_study._abort import refuse
-from hydra_plugins.hydra_optuna_study._retry import PatientStorage, patiently
+from hydra_plugins.hydra_optuna_study._private import BaseJournalFileLock, RetryingStorage, retry
+from hydra_plugins.hydra_optuna_study._process import abort
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-HEARTBEAT_SECONDS = 5  # how often a running trial signs on in a database server
-GRACE_SECONDS = 30  # silence after which another machine takes its worker for dead
+HEARTBEAT_SECONDS = 5  # how often a running trial writes to a database server
+GRACE_SECONDS = 30  # silence after which other machines fail the trial
 
 
 @dataclass(frozen=True)
-class Place:
-    """A storage by name; plain text, so that it travels to workers."""
+class StorageLocation:
+    """Where a study is stored, as plain text, so that it can be sent to workers."""
 
     name: str  # an absolute path of a journal file, or a database URL
 
@@ -41,7 +40,7 @@ class Place:
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether it can hand one queued trial to two workers."""
+        """Whether it is SQLite, which has no row locks: two workers could pop one queued trial."""
         return self.name.startswith("sqlite")
 
     @property
@@ -61,9 +60,9 @@ class Place:
         return Path(self.name.removeprefix("sqlite:///"))
 
     def open(self, on_stale: Callable[[optuna.Study, Any], None] | None = None) -> BaseStorage:
-        """Connect; `on_stale` is told of trials that the heartbeat gave up."""
+        """Connect; `on_stale` is called for each trial that the heartbeat fails."""
         if not self.is_server and not self.is_sqlite:
-            lock = KernelLock(_beside(self.name, "write"), heal=self.name)
+            lock = KernelLock(_beside(self.name, "write"), repair=self.name)
             return JournalStorage(JournalFileBackend(self.name, lock_obj=lock))
         settings: dict[str, Any] = {"engine_kwargs": {"pool_pre_ping": True}}
         if self.is_server:
@@ -72,11 +71,11 @@ class Place:
             settings["heartbeat_stale_trial_callback"] = on_stale
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat
-            return PatientStorage(self.name, **settings)
+            return RetryingStorage(self.name, **settings)
 
     @contextmanager
     def lock(self, purpose: str = "claim") -> Iterator[None]:
-        """Held by one process at a time, over all machines of the study; never nest one purpose.
+        """Held by one process at a time, over all machines of the study; not reentrant.
 
         The kernel or the server releases it when its holder dies.
         """
@@ -91,7 +90,7 @@ class Place:
                 try:
                     yield
                 finally:
-                    with suppress(DBAPIError):  # a server that restarted has let go of it
+                    with suppress(DBAPIError):  # a server that restarted has released it
                         connection.execute(text(f"SELECT pg_advisory_unlock({key})"))
             return
         lock = KernelLock(_beside(str(file), purpose))
@@ -103,21 +102,21 @@ class Place:
 
 
 class KernelLock(BaseJournalFileLock):
-    """A lock that dies with its holder; Optuna's own outlives a killed process by 30 s.
+    """A lock that the kernel releases at its holder's death; Optuna's outlives it by 30 s.
 
-    It also takes away the torn last line that a full disk or a kill can leave in a journal: the
-    next line would otherwise be glued to it, and the file could never be read again.
+    It also removes an unterminated last line, which a full disk or a kill can leave in a journal:
+    the next record would be appended to it, and the file could never be read again.
     """
 
-    def __init__(self, path: str, heal: str | None = None) -> None:
-        self.path, self.heal = path, heal
+    def __init__(self, path: str, repair: str | None = None) -> None:
+        self.path, self.repair = path, repair
         self.handle = -1
 
     def acquire(self) -> bool:
         self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(self.handle, fcntl.LOCK_EX)
-        if self.heal is not None:
-            _cut_torn_line(self.heal)
+        if self.repair is not None:
+            _remove_torn_line(self.repair)
         return True
 
     def release(self) -> None:
@@ -129,7 +128,7 @@ def _beside(file: str, purpose: str) -> str:
     return os.path.join(folder, f".{name}.{purpose}")
 
 
-def _cut_torn_line(path: str) -> None:
+def _remove_torn_line(path: str) -> None:
     with open(path, "rb+") as file:
         size = file.seek(0, os.SEEK_END)
         if not size:
@@ -142,7 +141,7 @@ def _cut_torn_line(path: str) -> None:
 
 
 def _connect(url: str) -> Connection:
-    connection: Connection = patiently(_engine(url).connect)()
+    connection: Connection = retry(_engine(url).connect)()
     return connection
 
 
@@ -153,36 +152,36 @@ def _engine(url: str) -> Engine:
     return create_engine(url, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
 
 
-def find_place(storage: str | None, folder: Path) -> Place:
-    """What `hydra.sweeper.storage` names; null is a journal file in the sweep's `folder`.
+def find_storage(storage: str | None, folder: Path) -> StorageLocation:
+    """The location that `hydra.sweeper.storage` means; null is a journal file in `folder`.
 
     Raises: SystemExit(2) after one sentence if it is not a storage, or cannot be reached.
     """
     if storage is None:
-        return Place(str(folder / "study.journal"))
+        return StorageLocation(str(folder / "study.journal"))
     if "://" not in storage:
-        return Place(os.path.abspath(storage))
+        return StorageLocation(os.path.abspath(storage))
     if storage.startswith("sqlite:///"):
-        return Place(f"sqlite:///{os.path.abspath(storage.removeprefix('sqlite:///'))}")
+        return StorageLocation(f"sqlite:///{os.path.abspath(storage.removeprefix('sqlite:///'))}")
     if not storage.startswith("postgresql"):
         scheme = storage.split("://")[0]
-        refuse(
+        abort(
             "hydra.sweeper.storage: a path of a journal file, sqlite:///FILE or postgresql://... "
             f"must be given, got {scheme}://..."
         )
-    place = Place(storage)
-    _check_server(place)
-    return place
+    location = StorageLocation(storage)
+    _check_server(location)
+    return location
 
 
-def _check_server(place: Place) -> None:
-    """Refuse a server that cannot be reached, or whose driver is not installed."""
+def _check_server(location: StorageLocation) -> None:
+    """Abort if the server cannot be reached, or if its driver is not installed."""
     try:
-        with _engine(place.name).connect():
+        with _engine(location.name).connect():
             pass
     except ModuleNotFoundError as error:
         hint = "pip install 'psycopg[binary]', and write postgresql+psycopg://..."
-        refuse(f"hydra.sweeper.storage: {error}; {hint}")
-    except Exception as error:  # noqa: BLE001  # a driver's errors all say: no connection
+        abort(f"hydra.sweeper.storage: {error}; {hint}")
+    except Exception as error:  # noqa: BLE001  # drivers raise their own classes
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        refuse(f"hydra.sweeper.storage: cannot reach {place.public}: {reason}")
+        abort(f"hydra.sweeper.storage: cannot reach {location.public}: {reason}")

@@ -1,7 +1,7 @@
-"""The books of a study: which trials count towards its budget, and what becomes of a dead worker's.
+"""The trials of a study: which of them the budget counts, and the retries of dead workers' trials.
 
-A trial whose worker died is marked failed, and a *retry* with the same parameters takes its place;
-a replaced trial counts no more. All functions that write expect the study's lock to be held.
+A trial whose worker died is failed, and a *retry* with equal parameters is queued in its place. A
+replaced trial is not counted. All functions that write expect the study's lock to be held.
 """
 
 from __future__ import annotations
@@ -15,46 +15,47 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from hydra_plugins.hydra_optuna_study._private import running_trial
 from hydra_plugins.hydra_optuna_study._process import process_of
 
-SILENT = "its worker stopped answering"  # the reason of a trial that the heartbeat gave up
+NO_HEARTBEAT = "its worker stopped answering"  # why the heartbeat failed a trial
 
 
 @dataclass(frozen=True)
-class Tally:
-    """A study's trials by state, without those that a retry replaced."""
+class TrialsByState:
+    """The trials of a study, without those that a retry replaced."""
 
     waiting: tuple[FrozenTrial, ...]
     running: tuple[FrozenTrial, ...]
     complete: tuple[FrozenTrial, ...]
     pruned: tuple[FrozenTrial, ...]
     failed: tuple[FrozenTrial, ...]
-    replaced: int
+    replaced: int  # how many
 
     @property
     def finished(self) -> int:
-        """What `n_trials` counts."""
+        """The number that `n_trials` limits."""
         return len(self.complete) + len(self.pruned) + len(self.failed)
 
     @property
     def taken(self) -> int:
-        """Finished or being worked on."""
+        """Number of finished and running trials."""
         return self.finished + len(self.running)
 
     def too_many_failures(self, rate: float, n_trials: int) -> bool:
-        """Whether more than `rate` of the finished trials failed, judged from the tenth on."""
+        """Whether more than `rate` of the finished trials failed, from the tenth trial on."""
         return len(self.failed) > rate * max(self.finished, min(n_trials, 10))
 
 
-def tally(study: optuna.Study) -> Tally:
-    """Read the books; no trial is copied."""
+def trials_by_state(study: optuna.Study) -> TrialsByState:
+    """Read the storage; trials are not copied, so do not change them."""
     trials = study.get_trials(deepcopy=False)
     replaced = {t.user_attrs["retry_of"] for t in trials if "retry_of" in t.user_attrs}
     kept: dict[TrialState, list[FrozenTrial]] = {state: [] for state in TrialState}
     for trial in trials:
         if trial.number not in replaced:
             kept[trial.state].append(trial)
-    return Tally(
+    return TrialsByState(
         waiting=tuple(kept[TrialState.WAITING]),
         running=tuple(kept[TrialState.RUNNING]),
         complete=tuple(kept[TrialState.COMPLETE]),
@@ -66,18 +67,18 @@ def tally(study: optuna.Study) -> Tally:
 
 def failure_of(trial: FrozenTrial) -> str:
     """Why a trial failed, in one line."""
-    return str(trial.user_attrs.get("failure", SILENT))
+    return str(trial.user_attrs.get("failure", NO_HEARTBEAT))
 
 
 def worker_died(
     trial: FrozenTrial, dead_hosts: Collection[str] = (), ended: Collection[int] = ()
 ) -> bool:
-    """Whether nobody works on this running trial any more.
+    """Whether the worker of this running trial is gone.
 
-    A trial is claimed and signed under the lock, so an unsigned one lost its worker in between.
-    A worker on another machine cannot be seen: on a database server its heartbeat tells, on a
-    journal file the user says which machines are gone. A worker that has `ended` by its number may
-    have left a process behind, and a trial that it could not tell of: the storage failed it.
+    A trial is claimed and signed under the lock, so an unsigned one lost its worker in between. A
+    worker on another machine cannot be seen: a database server has its heartbeat, for a journal
+    file the user names `dead_hosts`. `ended` are the numbers of workers that returned: their
+    process may live on, and a trial that they could not finish in the storage is still running.
     """
     signature = trial.user_attrs.get("worker")
     if signature is None or signature.get("number") in ended:
@@ -86,42 +87,42 @@ def worker_died(
     return worker.host in dead_hosts or (worker.is_here and not worker.is_alive)
 
 
-def reap(
+def fail_stale_trials(
     study: optuna.Study,
     max_retries: int,
     dead_hosts: Collection[str] = (),
     ended: Collection[int] = (),
 ) -> None:
-    """Fail the running trials of dead workers, and queue what is to be tried again."""
+    """Fail the running trials of dead workers, and queue their retries."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        optuna.storages.fail_stale_trials(study)  # of workers elsewhere, by their heartbeat
+        optuna.storages.fail_stale_trials(study)  # of other machines, by their heartbeat
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if worker_died(trial, dead_hosts, ended):
-            retire(study, trial, "its worker died", max_retries)
-    for trial in tally(study).failed:
+            fail_trial(study, trial, "its worker died", max_retries)
+    for trial in trials_by_state(study).failed:
         if "failure" not in trial.user_attrs:  # failed by the heartbeat
             queue_retry(study, trial, max_retries)
 
 
-def retire(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries: int) -> None:
-    """Fail a running trial; its retry is queued first, so that a kill in between loses nothing."""
-    again = queue_retry(study, trial, max_retries)
+def fail_trial(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries: int) -> None:
+    """Queue a retry, then fail the trial: a kill in between loses nothing."""
+    queued = queue_retry(study, trial, max_retries)
     tried = f", after {trial.user_attrs.get('retries', 0)} retries"
     try:
-        running = optuna.Trial(study, trial._trial_id)  # noqa: SLF001  # the way to a running trial
-        running.set_user_attr("failure", f"{reason}{'; it is tried again' if again else tried}")
+        running = running_trial(study, trial)
+        running.set_user_attr("failure", f"{reason}{'; it is tried again' if queued else tried}")
         study.tell(trial.number, state=TrialState.FAIL)
     except UpdateFinishedTrialError:
-        pass  # the heartbeat was faster
+        pass  # another machine failed it first, by its heartbeat
 
 
 def queue_retry(
     study: optuna.Study, trial: FrozenTrial, max_retries: int, *, counts: bool = True
 ) -> bool:
-    """Queue a trial with the same parameters, unless its chain is as long as it may be.
+    """Queue a trial with equal parameters, unless it has been retried `max_retries` times.
 
-    `counts=False`: an interruption that the user asked for is not a retry to be counted.
+    `counts=False` is for interruptions that are not the trial's fault: no limit applies.
     Returns: whether a retry is queued, by this call or an earlier one.
     """
     others = study.get_trials(deepcopy=False)
@@ -144,6 +145,6 @@ def queue_retry(
 
 
 def ranked(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Complete trials, best first; of several objectives, by the first."""
+    """Complete trials, best first; with several objectives by the first."""
     maximize = study.directions[0] == optuna.study.StudyDirection.MAXIMIZE
     return sorted(trials, key=lambda t: (t.values or [0.0])[0], reverse=maximize)

@@ -1,7 +1,8 @@
-"""A worker: one Hydra job that claims, composes, runs and tells trials until none is left."""
+"""A worker: one Hydra job that claims, composes and runs trials until the budget is spent."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -10,96 +11,110 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import run_job
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
-from hydra_plugins.hydra_optuna_study import _interrupt
-from hydra_plugins.hydra_optuna_study._claims import NothingLeft, WorkerStudy
-from hydra_plugins.hydra_optuna_study._compose import Composer
-from hydra_plugins.hydra_optuna_study._config import Plan
-from hydra_plugins.hydra_optuna_study._disk import is_full
-from hydra_plugins.hydra_optuna_study._outcome import TrialFailed, explain, objective_values
-from hydra_plugins.hydra_optuna_study._process import cores, process_of, this_host
-from hydra_plugins.hydra_optuna_study._trial import nothing_left_behind, running
-from hydra_plugins.hydra_optuna_study._trials import queue_retry, tally
-from hydra_plugins.hydra_optuna_study._watchdog import at_work
+from hydra_plugins.hydra_optuna_study._config import SweepConfig
+from hydra_plugins.hydra_optuna_study._private import apply_overrides, override_dirname
+from hydra_plugins.hydra_optuna_study._process import (
+    Stopped,
+    busy,
+    cores,
+    is_disk_full,
+    process_of,
+    stop_on_signal,
+    this_host,
+)
+from hydra_plugins.hydra_optuna_study._program import deferring, running
+from hydra_plugins.hydra_optuna_study._trials import queue_retry, trials_by_state
+from hydra_plugins.hydra_optuna_study._worker_study import (
+    BudgetExhausted,
+    TrialFailed,
+    WorkerStudy,
+    objective_values,
+    record_failure,
+)
 
 
 @dataclass
 class Worker:
-    """The task that the launcher runs W times in place of the user's, which it runs per trial."""
+    """The task of the launcher's W jobs; it runs the user's task once per trial."""
 
-    plan: Plan
+    sweep: SweepConfig
     seed: int
     config: DictConfig
     hydra_context: HydraContext
     task_function: TaskFunction
     composer: Composer = field(init=False)
-    full: Exception | None = None  # what a full disk refused: no further trial is begun
+    disk_full: Exception | None = None  # the error that ends this worker
 
     def __call__(self, _: DictConfig) -> None:
-        """Work until nothing is left to do; the job's own composed config has no use."""
-        optuna.logging.set_verbosity(optuna.logging.ERROR)  # the controller tells what happens
-        logging.raiseExceptions = False  # a log that a full disk refuses is not worth a traceback
+        """Run trials until the budget is spent; the job's own config is not used."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # the controller prints progress
+        logging.raiseExceptions = False  # no traceback for a log line on a full disk
         number = int(HydraConfig.get().job.num)
         loader = self.hydra_context.config_loader
-        self.composer = Composer(loader, self.config, self.plan.space.fixed)
-        with at_work(), _interrupt.polite_interrupt():
-            study = WorkerStudy(self.plan, self.plan.place.open(self.requeue), self.seed, number)
-            with nothing_left_behind():
+        self.composer = Composer(loader, self.config, self.sweep.space.fixed)
+        storage = self.sweep.storage.open(self.retry_stale)
+        with busy(), stop_on_signal():
+            study = WorkerStudy(self.sweep, storage, self.seed, number)
+            with deferring():
                 self.work(study)
-            if study.is_orphan():
-                os._exit(0)  # there is nobody to answer to
+            if study.controller_died():
+                os._exit(0)  # nobody waits for this job's return value
 
     def work(self, study: optuna.Study) -> None:
         """One trial after another."""
         while True:
             try:
                 study.optimize(self.objective, catch=(Exception,))
-            except (NothingLeft, _interrupt.Stopped):
+            except (BudgetExhausted, Stopped):
                 return
             except UpdateFinishedTrialError:
-                continue  # taken for dead meanwhile, and replaced: go on with the next
-            if self.full:
-                raise self.full
-            return  # the sampler says that it has tried everything
+                continue  # another machine failed and replaced it, having seen no heartbeat
+            if self.disk_full:
+                raise self.disk_full
+            return  # the sampler stopped the study: a grid is exhausted
 
-    def requeue(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """A trial that the heartbeat gave up is tried again."""
-        with self.plan.place.lock():
-            queue_retry(study, trial, self.plan.max_retries)
+    def retry_stale(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Queue a trial again that the heartbeat has failed."""
+        with self.sweep.storage.lock():
+            queue_retry(study, trial, self.sweep.max_retries)
 
     def objective(self, trial: optuna.Trial) -> float | Sequence[float]:
         """Sample a point, compose its config, run it as a Hydra job of its own, give its value."""
         try:
-            sampled = self.plan.space.suggest(trial, self.read_fixed)
+            sampled = self.sweep.space.suggest(trial, self.read_fixed)
             trial.set_user_attr("overrides", sampled)
             config = self.compose(trial.number, sampled)
-            return objective_values(self.plan, self.run(trial, config))
+            return objective_values(self.sweep, self.run(trial, config))
         except TrialPruned:
             raise
         except KeyboardInterrupt:
-            self.give_back(trial, "interrupted; it is tried again")
+            self.requeue(trial, "interrupted; it is tried again")
             raise
         except Exception as error:
-            if is_full(error):
-                self.full = error
+            if is_disk_full(error):
+                self.disk_full = error
                 trial.study.stop()
-                self.give_back(trial, "the disk was full; it is tried again")
+                self.requeue(trial, "the disk was full; it is tried again")
             else:
-                explain(trial, error, self.plan.folder / str(trial.number))
+                record_failure(trial, error, self.sweep.folder / str(trial.number))
             raise
 
-    def give_back(self, trial: optuna.Trial, reason: str) -> None:
-        """Queue a trial again that did not fail by itself; this is no retry to be counted."""
+    def requeue(self, trial: optuna.Trial, reason: str) -> None:
+        """Queue a trial again that did not fail by itself; `max_retries` does not count this."""
         trial.set_user_attr("failure", reason)
-        with self.plan.place.lock():
+        with self.sweep.storage.lock():
             frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-            queue_retry(trial.study, frozen, self.plan.max_retries, counts=False)
+            queue_retry(trial.study, frozen, self.sweep.max_retries, counts=False)
 
     def compose(self, number: int, sampled: Sequence[str]) -> DictConfig:
         """The config of a trial, as a Hydra job whose number and folder are the trial's number."""
@@ -114,23 +129,23 @@ class Worker:
         return OmegaConf.select(self.composer.compose([]), name)
 
     def run(self, trial: optuna.Trial, config: DictConfig) -> Any:
-        """Run the user's task; what it returns or raises comes out, not `run_job`'s account of it.
+        """Run the user's task by `run_job`; returns or raises what the task returns or raises.
 
-        A pruned trial is a completed job to Hydra and its callbacks.
+        For Hydra and its callbacks a pruned trial is a completed job.
         """
         returned: list[Any] = []
         raised: list[Exception] = []
 
         def task(task_config: DictConfig) -> Any:
             try:
-                with self.marked(trial):
+                with self.trial_context(trial):
                     returned.append(self.task_function(task_config))
             except TrialPruned as pruned:
                 raised.append(pruned)
                 return None
-            except SystemExit as leaving:
-                raised.append(TrialFailed(f"the task left the program with {leaving.code!r}"))
-                raise raised[0] from leaving
+            except SystemExit as error:
+                raised.append(TrialFailed(f"the task left the program with {error.code!r}"))
+                raise raised[0] from error
             except Exception as error:
                 raised.append(error)
                 raise
@@ -148,11 +163,11 @@ class Worker:
         return returned[0] if returned else job.return_value
 
     @contextmanager
-    def marked(self, trial: optuna.Trial) -> Iterator[None]:
-        """Within, `current_trial()` is this one, and BLAS has its share of the cores."""
+    def trial_context(self, trial: optuna.Trial) -> Iterator[None]:
+        """Within, `current_trial()` returns `trial`; BLAS uses this worker's share of the cores."""
         from threadpoolctl import threadpool_limits
 
-        threads = max(1, cores() // self.neighbours(trial.study))
+        threads = max(1, cores() // self.workers_here(trial.study))
         trial.set_user_attr("threads", threads)
         token = running.set(trial)
         try:
@@ -161,9 +176,54 @@ class Worker:
         finally:
             running.reset(token)
 
-    def neighbours(self, study: optuna.Study) -> int:
-        """Workers on this machine, this one included."""
-        if self.plan.controller.is_here:
-            return self.plan.workers
-        signed = [t.user_attrs["worker"] for t in tally(study).running if "worker" in t.user_attrs]
+    def workers_here(self, study: optuna.Study) -> int:
+        """Number of workers on this machine, this one included."""
+        if self.sweep.controller.is_here:
+            return self.sweep.workers
+        signed = [
+            t.user_attrs["worker"]
+            for t in trials_by_state(study).running
+            if "worker" in t.user_attrs
+        ]
         return max(1, [process_of(attrs).host for attrs in signed].count(this_host()))
+
+
+class Composer:
+    """Composes one trial config after another, without a full composition for each.
+
+    A value override never changes which files are composed. So Hydra composes once per choice of
+    config groups, and values are applied to a copy of that by Hydra's own function. A test
+    compares the result with a full composition.
+    """
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig, fixed: Sequence[str]) -> None:
+        self.loader, self.master, self.fixed = loader, master, list(fixed)
+        self.parser = OverridesParser.create(config_loader=loader)
+        self.parsed = self.parser.parse_overrides(self.fixed)
+        self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.groups: dict[str, bool] = {}
+
+    def compose(self, sampled: Sequence[str]) -> DictConfig:
+        """The same as `load_sweep_config` for the fixed and the sampled overrides."""
+        parsed = self.parser.parse_overrides(list(sampled))
+        pairs = list(zip(sampled, parsed, strict=True))
+        groups = tuple(line for line, override in pairs if self._is_group(override))
+        if groups not in self.composed:
+            fixed = [*self.fixed, *groups]
+            self.composed[groups] = self.loader.load_sweep_config(self.master, fixed)
+        config = copy.deepcopy(self.composed[groups])
+        OmegaConf.copy_cache(from_config=self.master, to_config=config)
+        apply_overrides([override for line, override in pairs if line not in groups], config)
+        dirname = override_dirname([*self.parsed, *parsed], config)
+        job, overrides = config.hydra.job, config.hydra.overrides
+        with read_write(overrides), read_write(job), open_dict(job):
+            overrides.task = [*self.fixed, *sampled]
+            if dirname is not None:
+                job.override_dirname = dirname
+        return config
+
+    def _is_group(self, override: Override) -> bool:
+        key = override.key_or_group
+        if key not in self.groups:
+            self.groups[key] = bool(self.loader.get_group_options(key))
+        return self.groups[key] or override.package is not None

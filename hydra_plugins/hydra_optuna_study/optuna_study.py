@@ -1,7 +1,7 @@
-"""What Hydra scans at start-up: the plugin's config node and its class, no heavy import."""
+"""The module that Hydra scans at start-up: the config node and the plugin, no heavy import."""
 
-# No postponed annotations here: Hydra 1.3 executes this file before sys.modules knows it, and
-# dataclasses would look there.
+# No postponed annotations here: Hydra 1.3 executes this file before it is in sys.modules, where
+# dataclasses would look them up.
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +14,13 @@ from omegaconf import DictConfig
 
 @dataclass
 class OptunaStudyConf:
-    """`hydra/sweeper=optuna_study`; every key is read by `_plan.py`, which checks it."""
+    """`hydra/sweeper=optuna_study`; `_config.py` reads and checks every key."""
 
     _target_: str = "hydra_plugins.hydra_optuna_study.optuna_study.OptunaStudySweeper"
-    _recursive_: bool = False  # sampler, pruner and observer arrive as nodes on Hydra 1.3 as on 1.4
+    _recursive_: bool = False  # nested nodes stay nodes, on Hydra 1.3 as on 1.4
     study_name: str = "study"
-    n_trials: int | None = 20  # finished trials the study is to have in all; null: the whole grid
-    workers: Any = "auto"  # an int, or auto: one a core
+    n_trials: int | None = 20  # finished trials of the study in all; null: the whole grid
+    workers: Any = "auto"  # an int, or auto: one per core
     storage: str | None = None  # a path, sqlite:///..., postgresql://...; null: in sweep.dir
     direction: Any = "minimize"  # or maximize; a list for several objectives
     metric: Any = None  # key in the mapping that the task returns; null: it returns numbers
@@ -28,12 +28,12 @@ class OptunaStudyConf:
     pruner: Any = None  # a `_target_` node; null: no pruning
     params: dict[str, Any] = field(default_factory=dict)  # dotted key: a Hydra sweep, or a value
     conditions: dict[str, str] = field(default_factory=dict)  # dotted key: "other.key > 2"
-    max_failure_rate: float = 1.0  # of the finished trials; past it the study stops
+    max_failure_rate: float = 1.0  # of the finished trials; above it the study stops
     max_retries: int = 2  # times that a trial whose worker died is tried again
     free: list[str] = field(default_factory=list)  # sections outside of the study's identity
-    dead_hosts: list[str] = field(default_factory=list)  # machines that will not come back
-    seed: int | None = None  # worker k samples with seed + k; null: drawn once a study
-    observer: Any = None  # a `_target_` node of an `_observer.Observer`
+    dead_hosts: list[str] = field(default_factory=list)  # machines that are gone for good
+    seed: int | None = None  # worker k samples with seed + k; null: drawn once per study
+    callback: Any = None  # a `_target_` node of a `StudyCallback`
 
 
 class OptunaStudySweeper(Sweeper):
@@ -48,20 +48,22 @@ class OptunaStudySweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what Hydra hands over."""
+        """Keep what Hydra passes."""
         self.config = config
         self.hydra_context = hydra_context
         self.task_function = task_function
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run, resume or join the study; returns it. `arguments`: overrides of the command line."""
-        # not at the top: Optuna takes half a second, and every start of Hydra scans this file
-        from hydra_plugins.hydra_optuna_study._controller import sweep
+        # importing Optuna takes half a second, and every start of Hydra imports this file
+        from hydra_plugins.hydra_optuna_study._controller import run_sweep
+        from hydra_plugins.hydra_optuna_study._launch import App
 
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.task_function is not None
-        return sweep(self.settings, arguments, self.config, self.hydra_context, self.task_function)
+        app = App(self.config, self.hydra_context, self.task_function)
+        return run_sweep(self.settings, arguments, app)
 
 
 ConfigStore.instance().store(

@@ -20,9 +20,9 @@ from mnist_study.report.page import markdown, page_html
 from mnist_study.report.pictures import Drawing, draw_causes, draw_figures
 from mnist_study.report.runs import find_study, read_runs
 from mnist_study.run import scaled
-from mnist_study.study.callback import SUMMED_UP, StudyRun
-from mnist_study.study.mirror import PARENT
-from mnist_study.study.study_runs import log_to_run
+from mnist_study.study.callback import SUMMED_UP, StudyTracking
+from mnist_study.study.runs import PARENT
+from mnist_study.tracking.client import log_to_run
 
 if TYPE_CHECKING:
     import optuna
@@ -34,7 +34,7 @@ SEARCHES = (*TARGETS, "softmax_report")  # studies whose champions the page quot
 _log = logging.getLogger(__name__)
 
 
-class ReportRun(StudyRun):
+class ReportRun(StudyTracking):
     """The sweeper's observer for `+sweep=report`: a study without a champion, with a page."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class ReportRun(StudyRun):
                     study.study_name,
                 )
 
-    def next_search(self, study: optuna.Study) -> None:
+    def follow_up(self, study: optuna.Study) -> None:
         """Nothing: a reproduction has no champion."""
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from mnist_study.config import TrackingConfig
 from mnist_study.stats import Interval
 from mnist_study.study.champion import CHAMPION
-from mnist_study.study.study_runs import STUDY, children
-from mnist_study.tracking.client import client_for, ensure_experiment
-from mnist_study.tracking.record import CURVES, THINNED
+from mnist_study.study.runs import STUDY
+from mnist_study.tracking.client import children, client_for, ensure_experiment
+from mnist_study.tracking.recorder import CURVES, THINNED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -9,7 +9,7 @@ from mnist_study.stats import Interval
 if TYPE_CHECKING:
     import optuna
 
-    from hydra_plugins.hydra_optuna_study._callback import Search
+    from hydra_plugins.hydra_optuna_study import FollowUp
 
 CHAMPION = "champion"  # name of the follow-up search, and of the figures it leaves
 FRESH_SEEDS = 1000  # that a champion's runs are drawn from; more of them can be asked for later
@@ -20,16 +20,16 @@ def is_champion(study: optuna.Study) -> bool:
     return bool(study.user_attrs.get("follows"))
 
 
-def champion_search(study: optuna.Study, seeds: int, first: int) -> Search:
+def champion_search(study: optuna.Study, seeds: int, first: int) -> FollowUp:
     """The best configuration on train + validation, with `seeds` seeds from `first` on, on test.
 
     Of several objectives the best in the first one counts.
     """
-    from hydra_plugins.hydra_optuna_study._callback import Search
+    from hydra_plugins.hydra_optuna_study import FollowUp
 
     sign = 1 if study.directions[0].name == "MINIMIZE" else -1
     best = min(study.best_trials, key=lambda trial: sign * trial.values[0])
-    return Search(
+    return FollowUp(
         suffix=f"{CHAMPION}-{best.number}",  # a larger budget may find another champion
         params={"training.seed": f"range({first},{first + FRESH_SEEDS})"},
         n_trials=seeds,

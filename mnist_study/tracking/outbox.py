@@ -1,8 +1,11 @@
-"""A run's records on disk, before anything is sent: no server and no kill can lose them.
+"""A run's records on disk before anything is sent, so that no server and no kill loses them.
+
+This is the transactional outbox pattern (microservices.io/patterns/data/transactional-outbox.html):
+write locally first, and mark what a separate sender has delivered.
 
 A run's folder gets a folder `tracking`: `records.jsonl`, one JSON object a line, written as things
 happen, with the files that the lines name beside it; and `sent.json`, how much of it has arrived.
-Nothing here knows where records go.
+Where the records go is `uploader`'s business.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ SENT = "sent.json"
 Record = Mapping[str, Any]  # one key says the kind: metrics, tags, image, artifact or end
 
 
-class Spool:
-    """The records of one run; the process that holds it has locked its file.
+class Outbox:
+    """The records of one run; the process that opened it holds a lock on its file.
 
     Records may be appended by one thread while another reads and marks them.
     """
@@ -30,7 +33,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         """Open the records in `folder`, creating them if there are none.
 
-        Raises: BlockingIOError if a living process holds them; OSError if they cannot be opened.
+        Raises: BlockingIOError if a running process has them open; OSError if they cannot be read.
         """
         self.folder = folder
         self._file = (folder / RECORDS).open("a+b", buffering=0)
@@ -46,23 +49,23 @@ class Spool:
             lines.pop()
         self._records: list[Record] = [json.loads(line) for line in lines]
         self._unwritten: list[bytes] = []  # what a full disk has not taken yet
-        self._refusal: OSError | None = None  # what it last said
+        self._disk_full: OSError | None = None  # the last error of such a write
         state = self._read_state()
         self.run_id: str | None = state.get("run_id")  # where the records go, once that is known
         self.attempted = bool(state)  # an earlier attempt may have created the run unnoticed
         self._sent: int = state.get("sent", 0)
 
     @classmethod
-    def create(cls, run_folder: Path, header: Record) -> Spool:
-        """A new spool in `run_folder`; one that an earlier run left there is set aside."""
+    def create(cls, run_folder: Path, header: Record) -> Outbox:
+        """A new outbox in `run_folder`; one that an earlier run left there is set aside."""
         folder = run_folder / FOLDER
         if folder.exists():
             taken = len(list(run_folder.glob(f"{FOLDER}.*")))
             folder.rename(run_folder / f"{FOLDER}.{taken + 1}")
         (folder / "images").mkdir(parents=True)
-        spool = cls(folder)
-        spool.append(header)
-        return spool
+        outbox = cls(folder)
+        outbox.append(header)
+        return outbox
 
     @property
     def header(self) -> Record:
@@ -71,12 +74,12 @@ class Spool:
 
     @property
     def empty(self) -> bool:
-        """Whether its process died before the first record."""
+        """Whether the process died before it wrote the first record."""
         return not self._records
 
     @property
     def complete(self) -> bool:
-        """Whether the last record says how the run ended."""
+        """Whether the last record is the run's end."""
         return "end" in self._records[-1]
 
     @property
@@ -86,11 +89,11 @@ class Spool:
 
     @property
     def lost(self) -> OSError | None:
-        """What a full disk said of records that have arrived nowhere else either."""
-        return self._refusal if self._unwritten and self.waiting else None
+        """The disk-full error, if it cost records that were not uploaded either."""
+        return self._disk_full if self._unwritten and self.waiting else None
 
     def append(self, record: Record) -> None:
-        """Write a record down; one that a full disk refuses is kept and tried again."""
+        """Write a record; one that a full disk does not take is kept and tried again."""
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         self._records.append(record)
         self._unwritten.append(line)
@@ -98,14 +101,14 @@ class Spool:
         try:
             written = self._file.write(data) == len(data)
         except OSError as error:
-            written, self._refusal = False, error
+            written, self._disk_full = False, error
         if written:
             self._unwritten.clear()
         else:
             self._file.truncate(end)  # never half a line
 
     def mark(self, run_id: str | None, arrived: int = 0) -> None:
-        """Remember where the records go, and that `arrived` more of them are there."""
+        """Remember the MLflow run, and that `arrived` more records are in it."""
         self.run_id, self._sent, self.attempted = run_id, self._sent + arrived, True
         state = {"run_id": run_id, "sent": self._sent}
         partial = self.folder / f"{SENT}.partial"
@@ -116,7 +119,7 @@ class Spool:
             pass
 
     def close(self) -> None:
-        """Let another process have the records."""
+        """Release the lock."""
         self._file.close()
 
     def _read_state(self) -> dict[str, Any]:
@@ -126,6 +129,6 @@ class Spool:
             return {}
 
 
-def spools(folder: Path) -> list[Path]:
+def find_outboxes(folder: Path) -> list[Path]:
     """The folders of records in and below `folder`: of a run, or of all runs of a study."""
     return sorted(path.parent for path in folder.rglob(RECORDS))

@@ -1,7 +1,4 @@
-"""Sending again: what a store could not take at the time, or a kill has left, run by run.
-
-`python -m mnist_study.tracking send FOLDER` does it by hand; a study does it at its end.
-"""
+"""Resending of records that the store could not take at the time, or that a kill left behind."""
 
 from __future__ import annotations
 
@@ -9,44 +6,45 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnist_study.tracking.client import deliver
-from mnist_study.tracking.outbox import RECORDS, Spool, spools
+from mnist_study.tracking.outbox import RECORDS, Outbox, find_outboxes
 from mnist_study.tracking.store import store_uri
+from mnist_study.tracking.uploader import upload
 
 
-def deliver_left(folder: Path, uri: str) -> list[str]:
-    """Send what a store that was away, or a kill, has left in and below `folder`.
+def resend(folder: Path, uri: str) -> list[str]:
+    """Upload what waits in and below `folder`; a study does so at its end.
 
-    A run whose process died without a word becomes KILLED; one that is still going is left alone.
-    Returns: what could not be sent, and why.
+    A run whose process died without ending it becomes KILLED; a running one is left alone.
+    Returns: an error for each run that could not be sent.
     """
-    troubles = []
-    for found in spools(folder):
+    errors = []
+    for found in find_outboxes(folder):
         try:
-            _send_left(found, uri)
+            _resend_run(found, uri)
         except BlockingIOError:
             continue  # its own process sends it
         except Exception as error:  # noqa: BLE001 - whatever the store says, the others are tried
-            troubles.append(f"{found.parent}: {error}".splitlines()[0])
-    return troubles
+            errors.append(f"{found.parent}: {error}".splitlines()[0])
+    return errors
 
 
-def _send_left(folder: Path, uri: str | None) -> tuple[int, str | None]:
-    """Send the records of one run; how many, and the run's id. Raises: as Spool and deliver."""
-    spool = Spool(folder)
+def _resend_run(folder: Path, uri: str | None) -> tuple[int, str | None]:
+    """Upload one run's records; their number and the run's id. Raises: as Outbox and upload."""
+    outbox = Outbox(folder)
     try:
-        if spool.empty:
+        if outbox.empty:
             return 0, None
-        if not spool.complete:
+        if not outbox.complete:
             ended = round((folder / RECORDS).stat().st_mtime * 1000)
-            spool.append({"tags": {"state": "killed", "reason": "its process died"}, "time": ended})
-            spool.append({"end": "KILLED", "time": ended})
-        waiting = len(spool.waiting)
-        if waiting or not spool.run_id:
-            deliver(spool, uri)
-        return waiting, spool.run_id
+            tags = {"state": "killed", "reason": "its process died"}
+            outbox.append({"tags": tags, "time": ended})
+            outbox.append({"end": "KILLED", "time": ended})
+        waiting = len(outbox.waiting)
+        if waiting or not outbox.run_id:
+            upload(outbox, uri)
+        return waiting, outbox.run_id
     finally:
-        spool.close()
+        outbox.close()
 
 
 def main(words: Sequence[str]) -> int:
@@ -54,18 +52,18 @@ def main(words: Sequence[str]) -> int:
     if len(words) not in (2, 3) or words[0] != "send":
         print("usage: python -m mnist_study.tracking send FOLDER [URI]", file=sys.stderr)
         return 2
-    found = spools(Path(words[1]))
+    found = find_outboxes(Path(words[1]))
     if not found:
         print(f"FOLDER must hold the records of a run, {words[1]} has none", file=sys.stderr)
         return 2
     uri = store_uri(words[2]) if len(words) == 3 else None
-    return max(_send_spool(folder, uri) for folder in found)
+    return max(_print_resend(folder, uri) for folder in found)
 
 
-def _send_spool(folder: Path, uri: str | None) -> int:
-    """Send one run and say so; a run whose process has died without a word becomes KILLED."""
+def _print_resend(folder: Path, uri: str | None) -> int:
+    """Send one run and print the outcome; the exit code."""
     try:
-        sent, run_id = _send_left(folder, uri)
+        sent, run_id = _resend_run(folder, uri)
     except BlockingIOError:
         print(f"{folder.parent}: still running, its own process sends it", file=sys.stderr)
         return 1

@@ -5,13 +5,12 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
-
-from mnist_study.tracking.record import without_passwords
 
 _SQLITE = "sqlite:///"
 _DATABASES = ("postgresql", "mysql", "mssql")
@@ -23,6 +22,11 @@ def store_uri(uri: str | None) -> str:
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
     path = database_path(uri)
     return uri if path is None else f"{_SQLITE}{path}"
+
+
+def without_passwords(text: str) -> str:
+    """Blank the password of every address in `text`."""
+    return re.sub(r"(://[^:/@\s]*):[^/@\s]+@", r"\1:***@", text)
 
 
 def database_path(uri: str) -> Path | None:

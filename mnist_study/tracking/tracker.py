@@ -1,54 +1,36 @@
-"""One tracked run: a listener that passes the events on, and a courier that carries them away."""
+"""Tracking of one run: a generator that records events and passes them on."""
 
 from __future__ import annotations
 
 import errno
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, Protocol, Self
+from typing import Self
 
+from mnist_study.config import ConfigError, TrackingConfig
 from mnist_study.nn.training import Event
-from mnist_study.tracking.outbox import Spool
-from mnist_study.tracking.recorder import Recorder
-from mnist_study.tracking.uploader import Courier
+from mnist_study.tracking.client import experiment_id
+from mnist_study.tracking.describe import Status, ending, ending_tags
+from mnist_study.tracking.recorder import Recorder, RunRecord
+from mnist_study.tracking.store import check_store, how_to_open, store_uri
+from mnist_study.tracking.uploader import Uploader
 
-Status = Literal["FINISHED", "KILLED", "FAILED"]  # MLflow's
-_STATES = {"FINISHED": "complete", "KILLED": "pruned", "FAILED": "failed"}  # of a trial
+Defer = Callable[[Callable[[], None]], None]  # takes a function that waits, to be called later
 _log = logging.getLogger(__name__)
 
 
-class Tracker(Protocol):
-    """What a job needs of tracking."""
+class Tracker:
+    """A run that is not tracked (`tracking=none`): every method is a no-op."""
 
     @property
     def run_id(self) -> str | None:
-        """The run's id in the store, once that is known."""
+        """The run's id in the store, once it is known."""
+        return None
 
     @property
     def lost(self) -> OSError | None:
-        """What a full disk said, if it cost an ended run some of its records."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None: ...
-
-    def follow(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Write each event down, then hand it on."""
-
-    def end(self, status: Status, reason: str | None = None) -> None:
-        """Say how the run ended, where the exception that ends the block cannot tell."""
-
-    def hint(self) -> str:
-        """How to look at the run, in one line."""
-
-
-class NoTracker:
-    """`tracking=none`: nothing is kept and nothing imported."""
-
-    run_id: str | None = None
-    lost: OSError | None = None
+        """The disk-full error that cost an ended run some of its records, if there was one."""
+        return None
 
     def __enter__(self) -> Self:
         return self
@@ -56,51 +38,43 @@ class NoTracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
-        pass
+        """End the run, with the status that the exception stands for."""
 
     def follow(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Hand the events on."""
+        """Record each event, then pass it on."""
         yield from events
 
     def end(self, status: Status, reason: str | None = None) -> None:
-        """Nothing to say it to."""
+        """End the run with an explicit status instead of the one derived from the exception."""
 
     def hint(self) -> str:
-        """What was kept: nothing."""
+        """How to look at the run, in one line."""
         return "not tracked (tracking=none)"
 
 
-class RunTracker:
-    """Records a run in its folder and has the records delivered."""
+class RunTracker(Tracker):
+    """Records a run in its folder while a thread uploads the records to MLflow."""
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        deliver: Callable[[Spool], None],
-        where: Callable[[Spool], str],
-        leave: Callable[[Callable[[], None]], None] | None = None,
-    ) -> None:
-        """`deliver` sends what waits in the run's spool; `where` says how to look at the run.
-
-        `leave`: takes over to wait for the last records, so that the end of the run need not.
-        """
-        self._recorder, self._where, self._leave = recorder, where, leave
-        self._courier = Courier(recorder.spool, deliver)
+    def __init__(self, recorder: Recorder, uri: str, defer: Defer | None = None) -> None:
+        """Args: defer: see `open_tracker`."""
+        self._recorder, self._uri, self._defer = recorder, uri, defer
+        self._outbox = recorder.outbox
+        self._uploader = Uploader(self._outbox)
         self._ended = self._warned = False
-        self._refusal: OSError | None = None  # of a full disk, to take a file
+        self._disk_full: OSError | None = None
 
     @property
     def run_id(self) -> str | None:
-        """The run's id in the store, once that is known."""
-        return self._recorder.spool.run_id
+        """The run's id in the store, once it is known."""
+        return self._outbox.run_id
 
     @property
     def lost(self) -> OSError | None:
-        """What a full disk said, if it cost an ended run some of its records."""
-        return self._refusal or self._recorder.spool.lost
+        """The disk-full error that cost an ended run some of its records, if there was one."""
+        return self._disk_full or self._outbox.lost
 
     def __enter__(self) -> Self:
-        self._courier.start()
+        self._uploader.start()
         return self
 
     def __exit__(
@@ -110,68 +84,69 @@ class RunTracker:
         self._end(status, state, reason)
 
     def follow(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Write each event down, then hand it on."""
+        """Record each event, then pass it on."""
         for event in events:
-            self._safely(lambda: self._recorder.note(event))  # noqa: B023 - called at once
+            self._safely(lambda: self._recorder.write(event))  # noqa: B023 - called at once
             yield event
 
     def end(self, status: Status, reason: str | None = None) -> None:
-        """End the run now; the end of the `with` block has nothing to add then."""
+        """End the run with an explicit status instead of the one derived from the exception."""
         self._end(status, None, reason)
 
     def hint(self) -> str:
-        """How to look at the run, in one line."""
-        return self._where(self._recorder.spool)
+        """The command or address that shows the run."""
+        name = self._outbox.header["experiment"]
+        experiment = experiment_id(self._uri, name) if self.run_id else None
+        return how_to_open(self._uri, experiment, self.run_id)
 
     def _end(self, status: Status, state: str | None, reason: str | None) -> None:
         if self._ended:
             return
         self._ended = True
-        self._safely(self._recorder.picture)
+        self._safely(self._recorder.draw)
         self._safely(lambda: self._recorder.end(status, ending_tags(status, reason, state)))
-        self._courier.end()
-        if self._leave and status != "FAILED":  # a failed trial must have its run when it is told
-            self._leave(self._arrive)
+        self._uploader.end()
+        # A failed trial waits: a study creates a placeholder for one that has no run.
+        if self._defer and status != "FAILED":
+            self._defer(self._finish_upload)
         else:
-            self._arrive()
+            self._finish_upload()
 
-    def _arrive(self) -> None:
-        if not self._courier.finish():
-            folder, why = self._recorder.spool.folder.parent, self._courier.trouble or "no answer"
+    def _finish_upload(self) -> None:
+        if not self._uploader.finish():
             _log.warning(
-                "this run is not, or not all, in MLflow (%s); send it later with: "
-                "python -m mnist_study.tracking send %s",
-                str(why).splitlines()[0],
-                folder,
+                "MLflow has not received all of this run (%s); "
+                "send it later with: python -m mnist_study.tracking send %s",
+                str(self._uploader.error or "no answer").splitlines()[0],
+                self._outbox.folder.parent,
             )
 
     def _safely(self, write: Callable[[], None]) -> None:
+        """A full disk or a bug in a figure must not cost the training."""
         try:
             write()
-        except Exception as error:  # noqa: BLE001 - a full disk or a bug in a figure must not cost the training
+        except Exception as error:  # noqa: BLE001 - see above
             if not self._warned:
-                _log.warning("tracking lacks something of this run: %s", error)
+                _log.warning("part of this run is not recorded: %s", error)
             self._warned = True
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                self._refusal = error
+                self._disk_full = error
 
 
-def ending_tags(
-    status: Status, reason: str | None = None, state: str | None = None
-) -> dict[str, str]:
-    """The tags that say how a run ended: `state`, and `failure` or `reason`."""
-    tags = {"state": state or _STATES[status]}
-    if reason:
-        tags["failure" if status == "FAILED" else "reason"] = reason
-    return tags
+def open_tracker(
+    settings: TrackingConfig, record: RunRecord, defer: Defer | None = None
+) -> Tracker:
+    """A tracker for one run, used as a context manager; its first records are written.
 
-
-def ending(error: BaseException | None) -> tuple[Status, str, str | None]:
-    """MLflow status, state of the trial and reason of a block that ended with `error`."""
-    if error is None:
-        return "FINISHED", "complete", None
-    if type(error).__name__ == "TrialPruned":  # Optuna's, which need not be installed for a run
-        return "KILLED", "pruned", str(error) or None
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        return "KILLED", "interrupted", type(error).__name__
-    return "FAILED", "failed", f"{type(error).__name__}: {error}"
+    Args: defer: is given a function that waits for the last records to be uploaded, so that the
+        end of the run need not wait. A failed run waits all the same.
+    Raises: ConfigError if the store can never be written.
+    """
+    if settings.backend == "none":
+        return Tracker()
+    uri = store_uri(settings.uri)
+    try:
+        check_store(uri)
+    except ValueError as error:
+        raise ConfigError(f"tracking.{error}") from error
+    return RunTracker(Recorder(record, settings, uri), uri, defer)

@@ -1,66 +1,114 @@
-"""A thread that carries a run's records away while the run goes on, and never stands in its way."""
+"""Uploading of a run's records, by a thread that never makes the training wait."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
 
-from mnist_study.tracking.outbox import Spool
+from mnist_study.tracking.client import Client, connect, create_run, log_points, log_values
+from mnist_study.tracking.outbox import Outbox, Record
 
-INTERVAL = 5.0  # seconds between two portions: a run that is watched moves, and is not slowed
+INTERVAL = 5.0  # seconds between two uploads: curves move while one watches, at no cost to the run
 RETRY = 2.0  # seconds before another try
-PATIENCE = 10.0  # seconds without progress that the end of a run waits for a store in trouble
-SLOW_PATIENCE = 60.0  # the same while nothing has failed: an import, a new database, a busy machine
+TIMEOUT = 10.0  # seconds without progress that the end of a run waits for a store that fails
+SLOW_TIMEOUT = 60.0  # the same while nothing has failed: an import, a new database, a busy machine
 
 _log = logging.getLogger(__name__)
 
 
-class Courier(threading.Thread):
-    """Delivers the records of one spool, some every few seconds, the rest at the end."""
+class Uploader(threading.Thread):
+    """Uploads the records of one outbox, some every few seconds, the rest at the end."""
 
-    def __init__(self, spool: Spool, deliver: Callable[[Spool], None]) -> None:
-        """`deliver` sends what is waiting and marks what has arrived; it raises if it cannot."""
-        super().__init__(name=f"courier of {spool.folder}", daemon=True)
-        self._spool, self._deliver = spool, deliver
+    def __init__(self, outbox: Outbox) -> None:
+        super().__init__(name=f"uploader of {outbox.folder}", daemon=True)
+        self._outbox = outbox
         self._wake, self._over = threading.Event(), threading.Event()
         self._given_up = False
-        self.trouble: Exception | None = None  # why the last try failed
+        self.error: Exception | None = None  # why the last try failed
 
     def run(self) -> None:
-        """Deliver until the run is over and everything has arrived."""
+        """Upload until the run is over and everything has arrived."""
         while not self._given_up:
             last = self._over.is_set()
             try:
-                self._deliver(self._spool)
-                self.trouble = None
+                upload(self._outbox)
+                self.error = None
             except Exception as error:  # noqa: BLE001 - whatever the store says, the training goes on
-                if self.trouble is None:
-                    _log.info("tracking waits: %s", error)
-                self.trouble = error
-            if last and self.trouble is None:
+                if self.error is None:
+                    _log.info("the upload is tried again: %s", error)
+                self.error = error
+            if last and self.error is None:
                 break
-            if not (self._over.is_set() and self.trouble is None):
-                self._wake.wait(INTERVAL if self.trouble is None else RETRY)
+            if not (self._over.is_set() and self.error is None):
+                self._wake.wait(INTERVAL if self.error is None else RETRY)
                 self._wake.clear()
-        self._spool.close()
+        self._outbox.close()
 
     def end(self) -> None:
-        """Nothing more is written: deliver the rest, now."""
+        """The last record is written: upload the rest now."""
         self._over.set()
         self._wake.set()
 
     def finish(self) -> bool:
-        """Wait until the rest is delivered; False if it could not be, after a bounded time."""
+        """Wait until the rest is uploaded; False if it could not be, after a bounded time."""
         self.end()
-        progress, left = time.monotonic(), len(self._spool.waiting)
+        progress, left = time.monotonic(), len(self._outbox.waiting)
         while self.is_alive():
             self.join(0.05)
-            if len(self._spool.waiting) != left:
-                progress, left = time.monotonic(), len(self._spool.waiting)
-            if time.monotonic() - progress > (SLOW_PATIENCE if self.trouble is None else PATIENCE):
+            if len(self._outbox.waiting) != left:
+                progress, left = time.monotonic(), len(self._outbox.waiting)
+            if time.monotonic() - progress > (SLOW_TIMEOUT if self.error is None else TIMEOUT):
                 self._given_up = True
                 self._wake.set()
                 return False
-        return self.trouble is None
+        return self.error is None
+
+
+def upload(outbox: Outbox, uri: str | None = None) -> None:
+    """Upload everything that waits in `outbox`, and mark what has arrived.
+
+    Uploading twice is harmless: a run is found by its token, MLflow merges equal points of a
+    metric, and files have fixed names.
+
+    Raises: what MLflow raises if it cannot; what had arrived by then is marked.
+    """
+    uri = uri or outbox.header["uri"]
+    client = connect(uri)
+    run_id = outbox.run_id
+    if run_id is None:
+        again = outbox.attempted
+        outbox.mark(None)
+        run_id = create_run(uri, outbox.header, again)
+        outbox.mark(run_id)
+    for kind, group in groupby(outbox.waiting, key=lambda record: next(iter(record))):
+        records = list(group)
+        _upload_kind(client, run_id, kind, records, outbox.folder)
+        outbox.mark(run_id, arrived=len(records))
+
+
+def _upload_kind(
+    client: Client, run_id: str, kind: str, records: Sequence[Record], folder: Path
+) -> None:
+    """Upload records of one kind."""
+    if kind == "metrics":
+        log_points(client, run_id, records)
+    elif kind == "image":
+        for name in (name for record in records for name in record["files"]):
+            _upload_file(client, run_id, folder / name, "images")
+            (folder / name).unlink(missing_ok=True)  # many and large; they are in the store now
+    for record in records:
+        if kind == "artifact":
+            _upload_file(client, run_id, folder / record["artifact"], None)
+        elif kind == "tags":
+            log_values(client, run_id, tags=record["tags"])
+        elif kind == "end":
+            client.set_terminated(run_id, record["end"], record["time"])
+
+
+def _upload_file(client: Client, run_id: str, path: Path, folder: str | None) -> None:
+    if path.exists():  # else it has arrived before, or a full disk did not take it
+        client.log_artifact(run_id, str(path), folder)

@@ -140,7 +140,7 @@ def _steps(trial: FrozenTrial) -> float:
 
 def books(folder: Path, *, short: bool) -> None:
     """Listing, resuming and suggesting in a study of many finished trials."""
-    from mnist_study.study.callback import main
+    from mnist_study.study.__main__ import main
 
     n = 200 if short else 2000
     words = ["engine=local", "training.epochs=1", "model.width=16", *ALONE]

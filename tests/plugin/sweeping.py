@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 ROOT = Path(__file__).parents[2]
 APP = Path(__file__).parent / "app" / "app.py"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+VERSION_BASE = {"version_base": None} if hydra.__version__ < "1.4" else {}
 # Hydra 1.4 takes its mode from the command line or the primary config only
 MULTIRUN = ["-m"] if hydra.__version__ >= "1.4" else []
 
@@ -47,16 +48,16 @@ def sweep(folder: Path, *overrides: str, code: int = 0) -> subprocess.CompletedP
 
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen[bytes]:
-    """Begin a sweep in a process group of its own; what it says goes to `said.txt`.
+    """Begin a sweep in a process group of its own; its output goes to `output.txt`.
 
-    A file, not a pipe: a pipe stays open as long as any orphan of a killed process lives.
+    A file, not a pipe: a pipe stays open as long as a child of a killed process lives.
     """
-    with (folder / "said.txt").open("ab") as said:
+    with (folder / "output.txt").open("ab") as output:
         return subprocess.Popen(
             command(*overrides),
             cwd=folder,
             env=environment(),
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )

@@ -30,7 +30,7 @@ ENGINES = {
     "submitit_local": ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"),
 }
 KILLS = {"joblib": 15, "basic": 11, "submitit_local": 5}
-TOLD = ["joblib", "submitit_local", "ray"]  # whose workers are processes of their own
+SEPARATE = ["joblib", "submitit_local", "ray"]  # whose workers are processes of their own
 EXTRAS = {"ray": ("ray", "ray"), "submitit_local": ("submitit", "slurm")}
 
 
@@ -59,13 +59,13 @@ def test_a_study_survives_kills_at_random_moments(tmp_path, engine):
             controller = start(tmp_path, *overrides)
     if controller.wait(timeout=90):
         sweep(tmp_path, *overrides)
-    check(tmp_path, (tmp_path / "said.txt").read_text())
+    check(tmp_path, (tmp_path / "output.txt").read_text())
     print(f"{kills} kills, {len(load(tmp_path).trials)} trials for {N_TRIALS}")
     assert kills >= KILLS[engine]
 
 
-@pytest.mark.parametrize("engine", TOLD)
-def test_a_worker_that_is_told_to_end_gives_its_trial_back(tmp_path, engine):
+@pytest.mark.parametrize("engine", SEPARATE)
+def test_a_worker_that_is_asked_to_end_gives_its_trial_back(tmp_path, engine):
     """SIGTERM, as clusters send it: nothing fails, no retry is used, the study goes on."""
     if engine in EXTRAS:
         needs_package(*EXTRAS[engine])
@@ -73,10 +73,10 @@ def test_a_worker_that_is_told_to_end_gives_its_trial_back(tmp_path, engine):
     controller = start(tmp_path, *overrides)
     deadline = time.monotonic() + 60
     while not (alive := working(tmp_path)):
-        assert time.monotonic() < deadline, (tmp_path / "said.txt").read_text()
+        assert time.monotonic() < deadline, (tmp_path / "output.txt").read_text()
         time.sleep(0.05)
     os.kill(alive[0], signal.SIGTERM)
-    assert controller.wait(timeout=90) == 0, (tmp_path / "said.txt").read_text()
+    assert controller.wait(timeout=90) == 0, (tmp_path / "output.txt").read_text()
     trials = load(tmp_path).trials
     assert [t.state for t in kept(trials)] == [TrialState.COMPLETE] * N_TRIALS
     (given_back,) = [t for t in trials if t.state == TrialState.FAIL]
@@ -119,12 +119,12 @@ def kill(whom: str, controller: subprocess.Popen[bytes], folder) -> int:
     return len(hit)
 
 
-def check(folder, said: str) -> None:
+def check(folder, output: str) -> None:
     """The study as Optuna alone reads it, against what the trials wrote themselves."""
     trials = load(folder).trials
     final = kept(load(folder).trials)
     states = [t.state for t in final]
-    assert states == [TrialState.COMPLETE] * N_TRIALS, f"{states}\n{said}"
+    assert states == [TrialState.COMPLETE] * N_TRIALS, f"{states}\n{output}"
     by_number = {t.number: t for t in trials}
     for trial in trials:
         assert trial.state in FINISHED

@@ -32,7 +32,7 @@ def test_two_controllers_join_one_study(postgres, tmp_path):
     overrides = (f"hydra.sweeper.storage={postgres.url}", "hydra.sweeper.n_trials=14", "sleep=0.15")
     both = [(folder, start(folder, *overrides)) for folder in folders(tmp_path)]
     for folder, controller in both:
-        assert controller.wait(timeout=90) == 0, (folder / "said.txt").read_text()
+        assert controller.wait(timeout=90) == 0, (folder / "output.txt").read_text()
     trials = trials_at(postgres)
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 14
     assert len({t.user_attrs["worker"]["pid"] for t in trials}) == 2
@@ -48,14 +48,14 @@ def test_the_other_controller_finishes_what_a_killed_one_began(postgres, tmp_pat
     name = "hydra.sweeper.study_name=killed"
     rest = (f"hydra.sweeper.storage={postgres.url}", "hydra.sweeper.n_trials=8", "sleep=0.3")
     here, there = folders(tmp_path)
-    doomed, heir = start(here, name, *rest), start(there, name, *rest)
+    killed, survivor = start(here, name, *rest), start(there, name, *rest)
     deadline = time.monotonic() + 30
     while not list((here / "multirun/killed").glob("*/account.txt")):
-        assert time.monotonic() < deadline, (here / "said.txt").read_text()
+        assert time.monotonic() < deadline, (here / "output.txt").read_text()
         time.sleep(0.05)
-    doomed.kill()
-    doomed.wait()
-    assert heir.wait(timeout=90) == 0, (there / "said.txt").read_text()
+    killed.kill()
+    killed.wait()
+    assert survivor.wait(timeout=90) == 0, (there / "output.txt").read_text()
     trials = trials_at(postgres, "killed")
     assert [t.state for t in kept(trials)] == [TrialState.COMPLETE] * 8
     failures = [t.user_attrs["failure"] for t in trials if t.state == TrialState.FAIL]
@@ -64,17 +64,17 @@ def test_the_other_controller_finishes_what_a_killed_one_began(postgres, tmp_pat
 
 def test_a_study_waits_for_a_server_that_restarts(postgres, tmp_path):
     """No trial fails because the database was away for some seconds."""
-    overrides = (f"hydra.sweeper.storage={postgres.url}", "hydra.sweeper.study_name=patient")
+    overrides = (f"hydra.sweeper.storage={postgres.url}", "hydra.sweeper.study_name=restarted")
     controller = start(tmp_path, *overrides, "sleep=0.3")
     deadline = time.monotonic() + 30
-    while not list((tmp_path / "multirun/patient").glob("*/account.txt")):
-        assert time.monotonic() < deadline, (tmp_path / "said.txt").read_text()
+    while not list((tmp_path / "multirun/restarted").glob("*/account.txt")):
+        assert time.monotonic() < deadline, (tmp_path / "output.txt").read_text()
         time.sleep(0.05)
     postgres.stop()
     time.sleep(2)
     postgres.start()
-    assert controller.wait(timeout=90) == 0, (tmp_path / "said.txt").read_text()
-    assert [t.state for t in trials_at(postgres, "patient")] == [TrialState.COMPLETE] * 6
+    assert controller.wait(timeout=90) == 0, (tmp_path / "output.txt").read_text()
+    assert [t.state for t in trials_at(postgres, "restarted")] == [TrialState.COMPLETE] * 6
 
 
 def test_a_password_stays_secret(tmp_path):

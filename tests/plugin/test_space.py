@@ -14,14 +14,14 @@ from optuna.distributions import (
 )
 from optuna.trial import FixedTrial
 
-from hydra_plugins.hydra_optuna_study._compose import Composer
 from hydra_plugins.hydra_optuna_study._space import Space, read_space
-from tests.plugin.sweeping import APP
+from hydra_plugins.hydra_optuna_study._worker import Composer
+from tests.plugin.sweeping import APP, VERSION_BASE
 
 
 @pytest.fixture(scope="module")
 def loader():
-    with initialize_config_dir(str(APP.parent / "conf"), version_base=None):
+    with initialize_config_dir(str(APP.parent / "conf"), **VERSION_BASE):
         yield GlobalHydra.instance().config_loader()
 
 
@@ -105,14 +105,14 @@ def test_a_group_is_swept_by_its_options(loader):
         ({"x": "interval(1"}, "hydra.sweeper.params: "),
     ],
 )
-def test_a_bad_space_is_refused_by_its_key(loader, capsys, params, sentence):
+def test_a_bad_space_is_rejected_by_its_key(loader, capsys, params, sentence):
     """One sentence names the key, the rule and the facts; the exit code is 2."""
     with pytest.raises(SystemExit) as left:
         space(loader, params)
     assert left.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith(sentence)
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith(sentence)
+    assert output.count("\n") == 1
 
 
 def test_a_condition_decides_whether_a_parameter_is_sampled(loader):
@@ -127,13 +127,13 @@ def test_a_condition_decides_whether_a_parameter_is_sampled(loader):
 
 @pytest.mark.parametrize("text", ["depth >", "__import__('os')", "depth + 1 > 2", "depth is 2"])
 def test_a_condition_is_no_program(loader, capsys, text):
-    """Whatever is not a comparison of names with values is refused before anything runs."""
+    """All but comparisons of names with values is rejected before anything runs."""
     with pytest.raises(SystemExit):
         space(loader, {"x": "interval(0, 1)"}, (), {"x": text})
     assert capsys.readouterr().err.startswith("hydra.sweeper.conditions.x: a condition compares")
 
 
-def test_conditions_in_a_circle_are_refused(loader, capsys):
+def test_conditions_in_a_circle_are_rejected(loader, capsys):
     """Two parameters that wait for one another can never be sampled."""
     params = {"x": "interval(0, 1)", "depth": "range(1, 4)"}
     with pytest.raises(SystemExit):

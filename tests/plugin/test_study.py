@@ -1,4 +1,4 @@
-"""What a sweep promises: budget, folders, resume, refusals; on joblib and in process."""
+"""What a sweep promises: budget, folders, resume, rejections; on joblib and in process."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ def test_two_workers_never_wait_for_one_another(tmp_path):
 
 
 def test_two_controllers_share_a_folder(tmp_path):
-    """The same command started twice at once joins: the total is exact, no live trial is reaped."""
+    """The same command started twice at once joins: the total is exact, no live trial is failed."""
     both = [start(tmp_path, "hydra.sweeper.n_trials=10", "sleep=0.1") for _ in range(2)]
     codes = [controller.wait(timeout=60) for controller in both]
-    assert codes == [0, 0], (tmp_path / "said.txt").read_text()
+    assert codes == [0, 0], (tmp_path / "output.txt").read_text()
     trials = load(tmp_path).trials
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 10
     assert len({t.user_attrs["worker"]["pid"] for t in trials}) == 2
@@ -158,7 +158,7 @@ def test_too_many_failures_stop_the_study(tmp_path):
         (["hydra.sweeper.metric=cost"], "metric was value, is cost"),
     ],
 )
-def test_another_search_under_the_same_name_is_refused(tmp_path_factory, overrides, difference):
+def test_another_search_under_the_same_name_is_rejected(tmp_path_factory, overrides, difference):
     """What differs is named, and nothing is run or written."""
     folder = tmp_path_factory.getbasetemp() / "one-study"
     if not folder.exists():
@@ -190,6 +190,14 @@ def test_another_search_under_the_same_name_is_refused(tmp_path_factory, overrid
             "x: a grid needs a choice or a range, got float(",
         ),
         ("hydra.sweeper.storage=redis://here", "hydra.sweeper.storage: a path of a journal file"),
+        (
+            "hydra.sweeper.callback={_target_: callback.Missing}",
+            "hydra.sweeper.callback: Error loading 'callback.Missing'",
+        ),
+        (
+            "hydra.sweeper.sampler={_target_: optuna.samplers.Missing}",
+            "hydra.sweeper.sampler: Error loading 'optuna.samplers.Missing'",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_before_anything_is_written(tmp_path, override, sentence):
@@ -202,7 +210,7 @@ def test_a_mistake_is_one_sentence_before_anything_is_written(tmp_path, override
 
 
 def test_sqlite_is_for_one_worker(tmp_path):
-    """With one worker it serves as well as the journal, with two it is refused."""
+    """With one worker it serves as well as the journal, with two it is rejected."""
     url = f"hydra.sweeper.storage=sqlite:///{tmp_path}/study.db"
     done = sweep(tmp_path, url, *JOBLIB, code=2)
     assert "SQLite can hand a queued trial to two workers, so workers = 1 must hold" in done.stderr
@@ -211,8 +219,8 @@ def test_sqlite_is_for_one_worker(tmp_path):
     assert "is complete: 6 trials in sqlite:///" in sweep(tmp_path, url).stdout
 
 
-def test_hydra_refuses_an_unknown_key_once(tmp_path):
-    """The sentence is Hydra's own, said before any trial is made."""
+def test_hydra_rejects_an_unknown_key_once(tmp_path):
+    """The sentence is Hydra's own, output before any trial is made."""
     done = sweep(tmp_path, "nokey=interval(0,1)", code=1)
     assert done.stderr.count("Could not override 'nokey'") == 1
     assert list(tmp_path.iterdir()) == []
@@ -220,14 +228,14 @@ def test_hydra_refuses_an_unknown_key_once(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_in_process(tmp_path, number):
-    """Without worker processes it is the same: one trial stopped at its step, told and queued."""
+    """Without worker processes it is the same: one trial stopped at its step, failed and queued."""
     controller = start(tmp_path, "sleep=0.3")
     wait_for_trials(tmp_path, 1)
     os.kill(controller.pid, number)
     code = controller.wait(timeout=30)
-    said = (tmp_path / "said.txt").read_text()
-    assert code == 130, said
-    assert "stopping at the next step of each trial" in said
+    output = (tmp_path / "output.txt").read_text()
+    assert code == 130, output
+    assert "stopping at the next step of each trial" in output
     assert [t.state for t in load(tmp_path).trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
@@ -239,9 +247,9 @@ def test_ctrl_c_ends_trials_at_their_step_and_names_the_way_on(tmp_path, send):
     wait_for_trials(tmp_path, 2)
     send(controller.pid, signal.SIGINT)  # sent to the controller alone, the study tells workers
     code = controller.wait(timeout=30)
-    said = (tmp_path / "said.txt").read_text()
-    assert code == 130, said
-    assert "interrupted at 0 of 6 trials; continue with: python " in said
+    output = (tmp_path / "output.txt").read_text()
+    assert code == 130, output
+    assert "interrupted at 0 of 6 trials; continue with: python " in output
     trials = load(tmp_path).trials
     stopped = [t for t in trials if t.state == TrialState.FAIL]
     assert TrialState.RUNNING not in {t.state for t in trials}
@@ -321,11 +329,11 @@ def test_the_live_line_needs_a_terminal(tmp_path):
     ) as process:
         process.wait(timeout=60)
     os.close(terminal)
-    shown = b""
+    printed = b""
     try:
         while chunk := os.read(keeper, 65536):
-            shown += chunk
+            printed += chunk
     except OSError:
         pass  # the other side is closed
-    assert b"\r\x1b[Ktoy: " in shown
-    assert b"toy: 6/6 trials, best " in shown
+    assert b"\r\x1b[Ktoy: " in printed
+    assert b"toy: 6/6 trials, best " in printed

@@ -1,4 +1,4 @@
-"""The books of a study: what counts, what is reaped, what is tried again; locks, torn files."""
+"""The trials of a study: what counts, what is failed, what is tried again; locks, torn files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from hydra_plugins.hydra_optuna_study import best_table
 from hydra_plugins.hydra_optuna_study._process import process_of, start_of, this_process
-from hydra_plugins.hydra_optuna_study._storage import Place
-from hydra_plugins.hydra_optuna_study._trials import failure_of, reap, tally
+from hydra_plugins.hydra_optuna_study._storage import StorageLocation
+from hydra_plugins.hydra_optuna_study._trials import fail_stale_trials, failure_of, trials_by_state
 
 
 @pytest.fixture
 def study(tmp_path):
-    return optuna.create_study(study_name="s", storage=Place(str(tmp_path / "s.journal")).open())
+    return optuna.create_study(
+        study_name="s", storage=StorageLocation(str(tmp_path / "s.journal")).open()
+    )
 
 
 def begin(study, worker=None):
@@ -39,10 +42,15 @@ def dead():
 def test_a_dead_workers_trial_is_tried_again_with_equal_parameters(study):
     """Its retry is queued with the same point, and the dead trial counts no more."""
     trial = begin(study, dead())
-    reap(study, max_retries=2)
-    books = tally(study)
-    assert (len(books.waiting), len(books.running), books.finished, books.replaced) == (1, 0, 0, 1)
-    assert books.waiting[0].params == trial.params
+    fail_stale_trials(study, max_retries=2)
+    trials = trials_by_state(study)
+    assert (len(trials.waiting), len(trials.running), trials.finished, trials.replaced) == (
+        1,
+        0,
+        0,
+        1,
+    )
+    assert trials.waiting[0].params == trial.params
     assert failure_of(study.trials[0]) == "its worker died; it is tried again"
 
 
@@ -50,10 +58,10 @@ def test_a_live_workers_trial_is_left_alone(study):
     """Also that of another controller, and that of another machine, which cannot be seen."""
     begin(study, this_process())
     begin(study, replace(dead(), host="elsewhere"))
-    reap(study, max_retries=2)
-    assert len(tally(study).running) == 2
-    reap(study, max_retries=2, dead_hosts=["elsewhere"])  # the user knows better
-    assert len(tally(study).running) == 1
+    fail_stale_trials(study, max_retries=2)
+    assert len(trials_by_state(study).running) == 2
+    fail_stale_trials(study, max_retries=2, dead_hosts=["elsewhere"])  # the user knows better
+    assert len(trials_by_state(study).running) == 1
 
 
 def test_a_worker_that_ended_works_on_nothing(study):
@@ -61,48 +69,48 @@ def test_a_worker_that_ended_works_on_nothing(study):
     for number in (3, 4):
         trial = begin(study)
         trial.set_user_attr("worker", {**this_process().attrs(), "number": number})
-    reap(study, max_retries=2, ended=range(3, 4))
-    books = tally(study)
-    assert [t.number for t in books.running] == [1]
-    assert (len(books.waiting), books.replaced) == (1, 1)
+    fail_stale_trials(study, max_retries=2, ended=range(3, 4))
+    trials = trials_by_state(study)
+    assert [t.number for t in trials.running] == [1]
+    assert (len(trials.waiting), trials.replaced) == (1, 1)
 
 
 def test_an_unsigned_trial_lost_its_worker_while_it_was_claimed(study):
     """Claiming and signing are one step under the lock, so nobody works on it."""
     study.ask()
-    reap(study, max_retries=2)
-    assert tally(study).replaced == 1
+    fail_stale_trials(study, max_retries=2)
+    assert trials_by_state(study).replaced == 1
 
 
 def test_retries_end(study):
     """After `max_retries` the trial is finished, as failed, with the number in its reason."""
     begin(study, dead())
     for _ in range(4):
-        reap(study, max_retries=2)
-        if tally(study).waiting:
+        fail_stale_trials(study, max_retries=2)
+        if trials_by_state(study).waiting:
             study.ask().set_user_attr("worker", dead().attrs())
-    books = tally(study)
+    trials = trials_by_state(study)
     assert len(study.trials) == 3
-    assert (books.finished, books.replaced, len(books.waiting)) == (1, 2, 0)
-    assert failure_of(books.failed[0]) == "its worker died, after 2 retries"
+    assert (trials.finished, trials.replaced, len(trials.waiting)) == (1, 2, 0)
+    assert failure_of(trials.failed[0]) == "its worker died, after 2 retries"
 
 
-def test_reaping_twice_or_dying_within_it_loses_and_doubles_nothing(study):
-    """The retry is queued before the trial is failed; a second reaper finds the work done."""
+def test_failing_stale_trials_twice_or_dying_within_it_loses_and_doubles_nothing(study):
+    """The retry is queued before the trial is failed; a second call finds the work done."""
     trial = begin(study, dead())
     attrs = {"retry_of": trial.number, "retries": 1}
     study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs=attrs))  # died here
-    reap(study, max_retries=2)
-    reap(study, max_retries=2)
+    fail_stale_trials(study, max_retries=2)
+    fail_stale_trials(study, max_retries=2)
     assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
 def test_a_trial_that_the_heartbeat_failed_is_tried_again(study):
-    """It has no reason of its own; whoever settles the books next queues it."""
+    """It has no reason of its own; the next call queues its retry."""
     trial = begin(study, replace(dead(), host="elsewhere"))
     study.tell(trial, state=TrialState.FAIL)
-    reap(study, max_retries=2)
-    assert len(tally(study).waiting) == 1
+    fail_stale_trials(study, max_retries=2)
+    assert len(trials_by_state(study).waiting) == 1
     assert failure_of(study.trials[0]) == "its worker stopped answering"
 
 
@@ -111,17 +119,25 @@ def test_a_trials_own_failure_is_final(study):
     trial = begin(study, dead())
     trial.set_user_attr("failure", "ValueError: as asked")
     study.tell(trial, state=TrialState.FAIL)
-    reap(study, max_retries=2)
-    assert tally(study).finished == len(study.trials) == 1
+    fail_stale_trials(study, max_retries=2)
+    assert trials_by_state(study).finished == len(study.trials) == 1
+
+
+def test_the_table_names_the_metric(study):
+    """A column is called by what it measures; a study that names none has a value."""
+    study.tell(begin(study), 0.25)
+    assert best_table(study).split()[:3] == ["trial", "value", "x"]
+    study.set_user_attr("identity", {"metric": ["validation/accuracy"]})
+    assert best_table(study).split()[:3] == ["trial", "validation/accuracy", "x"]
 
 
 def test_failures_are_judged_from_the_tenth_trial_on(study):
     """One early failure stops nothing; a rate that must be exceeded in the end does at once."""
     for k in range(6):
         study.tell(begin(study), state=TrialState.FAIL)
-        assert tally(study).too_many_failures(0.5, n_trials=100) == (k == 5)
-    assert tally(study).too_many_failures(0.0, n_trials=100)
-    assert not tally(study).too_many_failures(1.0, n_trials=6)
+        assert trials_by_state(study).too_many_failures(0.5, n_trials=100) == (k == 5)
+    assert trials_by_state(study).too_many_failures(0.0, n_trials=100)
+    assert not trials_by_state(study).too_many_failures(1.0, n_trials=6)
 
 
 def test_a_process_is_known_by_its_start():
@@ -141,16 +157,16 @@ def test_a_process_is_known_by_its_start():
 
 def test_a_torn_line_is_taken_away(tmp_path):
     """What a full disk left of a line does not spoil the next one."""
-    place = Place(str(tmp_path / "s.journal"))
-    study = optuna.create_study(study_name="s", storage=place.open())
-    with open(place.name, "ab") as file:
+    location = StorageLocation(str(tmp_path / "s.journal"))
+    study = optuna.create_study(study_name="s", storage=location.open())
+    with open(location.name, "ab") as file:
         file.write(b'{"op_code":4,"worker')
     study.set_user_attr("after", 1)
-    assert optuna.load_study(study_name="s", storage=place.open()).user_attrs == {"after": 1}
+    assert optuna.load_study(study_name="s", storage=location.open()).user_attrs == {"after": 1}
 
 
 def hold(name, held):
-    with Place(name).lock():
+    with StorageLocation(name).lock():
         held.set()
         multiprocessing.Event().wait()
 
@@ -164,6 +180,6 @@ def test_a_lock_dies_with_its_holder(tmp_path):
     process.start()
     assert held.wait(20)
     process.kill()
-    with Place(name).lock():
+    with StorageLocation(name).lock():
         process.join()
     process.close()

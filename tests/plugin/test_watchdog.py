@@ -25,7 +25,7 @@ def pool_of(controller) -> list[psutil.Process]:
 def wait_for(what, folder):
     deadline = time.monotonic() + 60
     while not (found := what()):
-        assert time.monotonic() < deadline, (folder / "said.txt").read_text()
+        assert time.monotonic() < deadline, (folder / "output.txt").read_text()
         time.sleep(0.01)
     return found
 
@@ -46,8 +46,8 @@ def test_a_worker_that_was_starting_ends_with_its_controller(tmp_path, seconds):
 def test_a_worker_at_work_ends_its_trial_first(tmp_path):
     """What it has computed is not thrown away; then it begins no other."""
     controller = start(tmp_path, *JOBLIB, "sleep=0.5")
-    began = tmp_path / "multirun/toy"
-    wait_for(lambda: len(list(began.glob("*/account.txt"))) == 2, tmp_path)
+    folder = tmp_path / "multirun/toy"
+    wait_for(lambda: len(list(folder.glob("*/account.txt"))) == 2, tmp_path)
     pool = pool_of(controller)
     controller.kill()
     controller.wait()

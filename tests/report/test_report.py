@@ -11,8 +11,14 @@ import pytest
 from mnist_study.config import TrackingConfig
 from mnist_study.report.callback import main, write_page
 from mnist_study.report.page import Bullets, Heading, Picture, Table, Text, markdown, page_html
-from mnist_study.study.study_runs import create_parent, log_to_run, set_run_status
-from mnist_study.tracking.client import client_for, ensure_experiment, log_values
+from mnist_study.study.runs import StudyRuns
+from mnist_study.tracking.client import (
+    client_for,
+    ensure_experiment,
+    log_to_run,
+    log_values,
+    set_run_status,
+)
 from tests.command import mnist_study
 
 FULL = {"optimizer.lr": 0.02, "training.epochs": 60, "schedule": "constant"}
@@ -60,7 +66,7 @@ def page(tmp_path_factory):
     """A study of which only one rate of the softmax has finished, and one network has diverged."""
     folder = tmp_path_factory.mktemp("store")
     settings = TrackingConfig("mlflow", f"sqlite:///{folder / 'mlflow.db'}", "mnist", None)
-    parent = create_parent(settings, "report", {})
+    parent = StudyRuns(settings).create_parent("report", {})
     for seed in (0, 1, 2):
         for gradient, rising in (("report", 0.05), ("exact", 0.0)):
             log_run(

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from mnist_study.study.mirror import STUDY_ID, Mirror
+from mnist_study.study.runs import STUDY_ID, StudyRuns
 from tests import tracked
 from tests.studied import STATUS, runs_at, search, start, trials_at, trials_in
 
@@ -134,15 +134,15 @@ def test_an_interrupted_machine_leaves_the_others_runs_alone(server: Server, tmp
     """The run of a trial that lives elsewhere stays RUNNING; one of no trial ends."""
     study = optuna.create_study(study_name="living")
     settings = tracked.settings(server.uri, experiment="living")
-    mirror = Mirror(settings)
-    mirror.open(study)
+    runs = StudyRuns(settings)
+    runs.open(study)
     client = MlflowClient(server.uri)
     experiment = client.get_experiment_by_name("living").experiment_id
     trial = study.ask()
-    runs = []
+    ids = []
     for number in (trial.number, 7):
         tags = {"optuna.trial_number": str(number), STUDY_ID: study.user_attrs[STUDY_ID]}
-        runs.append(client.create_run(experiment, round(time.time() * 1000), tags).info.run_id)
-    assert mirror.close(study, tmp_path, {}, {}, "KILLED")
-    assert [client.get_run(run).info.status for run in runs] == ["RUNNING", "FAILED"]
-    assert client.get_run(mirror.runs["living"]).info.status == "KILLED"
+        ids.append(client.create_run(experiment, round(time.time() * 1000), tags).info.run_id)
+    assert runs.close(study, tmp_path, {}, {}, "KILLED")
+    assert [client.get_run(run).info.status for run in ids] == ["RUNNING", "FAILED"]
+    assert client.get_run(runs.runs["living"]).info.status == "KILLED"

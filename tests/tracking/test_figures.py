@@ -9,28 +9,26 @@ import numpy as np
 import pytest
 
 from mnist_study.tracking import figures
-from mnist_study.tracking.figures import (
+from mnist_study.tracking.figures import Curve, curve_figure, decimate
+from mnist_study.tracking.images import (
     PALETTE,
     WEIGHT_LIMIT,
-    Curve,
-    curve_figure,
-    thinned,
+    encode,
     weight_colors,
     weight_images,
     weight_sheet,
 )
-from mnist_study.tracking.recorder import _encoded
 
 
 def test_the_scale_is_symmetric_with_zero_in_its_middle():
     """Zero is the lightest grey, +w is as deep a red as -w is a blue, and nothing is rescaled."""
-    places = weight_colors(np.array([-WEIGHT_LIMIT, 0, 0.1, -0.1]))
-    limit, zero, positive, negative = PALETTE[places].astype(int)
+    indices = weight_colors(np.array([-WEIGHT_LIMIT, 0, 0.1, -0.1]))
+    limit, zero, positive, negative = PALETTE[indices].astype(int)
     assert zero.tolist() == [247, 247, 247]
     assert limit.tolist() == [5, 48, 97]
     assert positive[0] > positive[2]
     assert negative[0] < negative[2]
-    assert weight_colors(np.array([0.1, 50.0]))[0] == places[2]
+    assert weight_colors(np.array([0.1, 50.0]))[0] == indices[2]
 
 
 def test_weights_past_the_limit_have_the_darkest_colour():
@@ -86,7 +84,7 @@ def test_a_sheet_is_the_same_in_both_files():
     """A reader of PNG and of WebP sees the palette's colours, pixel by pixel; letters are grey."""
     weights = np.random.default_rng(0).normal(0, 0.2, size=(784, 10))
     sheet = weight_sheet(weights, (28, 28), list("0123456789"))
-    files = _encoded(sheet)
+    files = encode(sheet)
     for extension, content in files.items():
         assert (iio.imread(content, extension=extension) == PALETTE[sheet]).all()
     title = PALETTE[sheet][8:36, :120].reshape(-1, 3)
@@ -95,11 +93,11 @@ def test_a_sheet_is_the_same_in_both_files():
     assert len(files[".png"]) < 120_000
 
 
-def test_a_thinned_curve_keeps_its_spike():
+def test_a_decimated_curve_keeps_its_spike():
     """One bad iteration in 30,000 is still drawn where it was."""
     values = [1.0] * 30_000
     values[12_345] = 9.0
-    steps, kept = thinned(Curve(list(range(30_000)), values))
+    steps, kept = decimate(Curve(list(range(30_000)), values))
     assert len(steps) <= figures.CURVE_POINTS + 2
     assert steps[kept.argmax()] == 12_345
     assert (steps[0], steps[-1]) == (0, 29_999)
@@ -107,7 +105,7 @@ def test_a_thinned_curve_keeps_its_spike():
 
 def test_a_short_curve_is_drawn_whole():
     """Nothing is left out below the limit."""
-    assert thinned(Curve([1, 2, 3], [3.0, 2.0, 1.0]))[0].tolist() == [1, 2, 3]
+    assert decimate(Curve([1, 2, 3], [3.0, 2.0, 1.0]))[0].tolist() == [1, 2, 3]
 
 
 def drawn(figure) -> bytes:

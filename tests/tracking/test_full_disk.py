@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hydra_plugins.hydra_optuna_study._storage import Place
+from hydra_plugins.hydra_optuna_study import StorageLocation
 from tests.plugin.sweeping import kept
 from tests.studied import agree, search, start
 
@@ -40,7 +40,9 @@ def fill(folder):
 
 
 def trials_of(journal):
-    return optuna.load_study(study_name="optuna", storage=Place(str(journal)).open()).trials
+    return optuna.load_study(
+        study_name="optuna", storage=StorageLocation(str(journal)).open()
+    ).trials
 
 
 @pytest.mark.timeout(280)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow import MlflowClient
 
-from mnist_study.study.study_runs import create_parent, log_to_run, reconcile, set_run_status
-from mnist_study.tracking import uploader as courier
-from mnist_study.tracking.client import ensure_experiment, open_tracker
+from mnist_study.study.runs import StudyRuns
+from mnist_study.tracking import open_tracker, uploader
+from mnist_study.tracking.client import ensure_experiment, log_to_run, set_run_status
 from tests import tracked
-from tests.tracking.test_tracking import expected, files, history, track
+from tests.tracked import expected, files, history, track
 
 if TYPE_CHECKING:
     from tests.mlflow_server import Server
@@ -34,7 +34,7 @@ def test_everything_arrives_on_a_server(server: Server, tmp_path):
 
 def test_a_run_can_be_watched_while_it_goes(server: Server, tmp_path, monkeypatch):
     """Points are there before the run has ended, and it is RUNNING."""
-    monkeypatch.setattr(courier, "INTERVAL", 0.1)
+    monkeypatch.setattr(uploader, "INTERVAL", 0.1)
     client = MlflowClient(server.uri)
     seen = []
     with open_tracker(tracked.settings(server.uri), tracked.record(tmp_path)) as tracker:
@@ -56,8 +56,8 @@ def test_the_run_is_named_before_the_training_is_over(server: Server, tmp_path):
 
 def test_a_killed_server_loses_and_doubles_nothing(server: Server, tmp_path, monkeypatch):
     """The server is killed and started again in the middle of a run: all points, each once."""
-    monkeypatch.setattr(courier, "INTERVAL", 0.1)
-    monkeypatch.setattr(courier, "RETRY", 0.3)
+    monkeypatch.setattr(uploader, "INTERVAL", 0.1)
+    monkeypatch.setattr(uploader, "RETRY", 0.3)
     restart = threading.Thread(target=server.start)
     with open_tracker(tracked.settings(server.uri), tracked.record(tmp_path)) as tracker:
         for event in tracker.follow(tracked.events(400, every=1, pause=0.02)):
@@ -74,8 +74,8 @@ def test_a_killed_server_loses_and_doubles_nothing(server: Server, tmp_path, mon
 
 def test_a_hanging_server_does_not_hold_up_the_training(server: Server, tmp_path, monkeypatch):
     """Events pass at their own speed while the store hangs; the end waits a bounded time."""
-    monkeypatch.setattr(courier, "SLOW_PATIENCE", 0.5)
-    monkeypatch.setattr("mnist_study.tracking.client._create_run", lambda *_: time.sleep(3))
+    monkeypatch.setattr(uploader, "SLOW_TIMEOUT", 0.5)
+    monkeypatch.setattr("mnist_study.tracking.uploader.create_run", lambda *_: time.sleep(3))
     started = time.perf_counter()
     with open_tracker(tracked.settings(server.uri), tracked.record(tmp_path)) as tracker:
         list(tracker.follow(tracked.events()))
@@ -110,18 +110,18 @@ def test_a_deleted_experiment_comes_back(server: Server):
 def test_a_studys_children_agree_with_its_trials(server: Server, tmp_path):
     """After a kill every child has its trial's status and reason; none is left RUNNING."""
     settings = tracked.settings(server.uri, experiment="studies")
-    parent = create_parent(settings, "my study", {"sampler": "tpe"})
+    parent = StudyRuns(settings).create_parent("my study", {"sampler": "tpe"})
     client = MlflowClient(server.uri)
     runs = {}
     for number in range(4):
         given = {"tags": {"optuna.trial_number": str(number)}, "parent_run_id": parent}
         folder = tmp_path / str(number)
-        runs[number] = track(server.uri, folder, settings=settings, events=[], **given)
+        runs[number] = track(server.uri, folder, section=settings, seen=[], **given)
     for number in (1, 2, 3):
         client.update_run(runs[number], status="RUNNING")  # as a killed worker leaves it
     trials = {0: ("FINISHED", None), 1: ("FAILED", "killed"), 2: ("KILLED", "epoch 1: 0.3")}
-    assert reconcile(settings, parent, trials) == 3
-    assert reconcile(settings, parent, trials) == 0
+    assert StudyRuns(settings).reconcile(parent, trials) == 3
+    assert StudyRuns(settings).reconcile(parent, trials) == 0
     ended = {number: client.get_run(run_id) for number, run_id in runs.items()}
     assert [run.info.status for run in ended.values()] == ["FINISHED", "FAILED", "KILLED", "FAILED"]
     assert ended[1].data.tags["failure"] == "killed"
@@ -132,10 +132,10 @@ def test_a_studys_children_agree_with_its_trials(server: Server, tmp_path):
 def test_a_study_has_one_parent_run(server: Server):
     """The parent is found by its study's name, runs again, and takes figures and files."""
     settings = tracked.settings(server.uri, experiment="studies")
-    first = create_parent(settings, "resumed", {"a": "1"})
+    first = StudyRuns(settings).create_parent("resumed", {"a": "1"})
     set_run_status(settings, first, "FINISHED")
-    assert create_parent(settings, "resumed", {"a": "2"}) == first
-    assert create_parent(settings, "another", {}) != first
+    assert StudyRuns(settings).create_parent("resumed", {"a": "2"}) == first
+    assert StudyRuns(settings).create_parent("another", {}) != first
     bad = {"best": 0.98, "worst": float("inf")}
     log_to_run(settings, first, metrics=bad, params={"n": 3}, files={"REPORT.md": "# Report"})
     client = MlflowClient(server.uri)

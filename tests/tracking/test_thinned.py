@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mnist_study.report.runs import Cell, ReportRuns, TrackedRun
-from mnist_study.tracking.client import client_for, open_tracker
-from mnist_study.tracking.record import CURVES, STORE_POINTS, THINNED
+from mnist_study.tracking import open_tracker
+from mnist_study.tracking.client import client_for
+from mnist_study.tracking.recorder import CURVES, STORE_POINTS, THINNED
 from tests import tracked
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")

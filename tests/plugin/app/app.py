@@ -8,7 +8,7 @@ import hydra
 import threadpoolctl  # noqa: F401  # loaded, so that its limits reach numpy
 from hydra.core.hydra_config import HydraConfig
 
-from hydra_plugins.hydra_optuna_study._trial import current_trial
+from hydra_plugins.hydra_optuna_study import current_trial
 
 VERSION_BASE = {"version_base": None} if hydra.__version__ < "1.4" else {}
 

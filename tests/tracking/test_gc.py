@@ -1,4 +1,4 @@
-"""The garbage collector stays away from large imports, and comes back."""
+"""Garbage collection is paused during large imports, and resumed afterwards."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import gc
 
 import pytest
 
-from mnist_study.tracking.garbage import uncollected
-from tests.tracking.test_tracking import python
+from mnist_study.tracking.client import gc_paused
+from tests.tracked import python
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +17,11 @@ def _as_before():
 
 
 def test_nothing_is_collected_within_and_all_again_after():
-    """The collector rests inside the block, an error in it or not, and works afterwards."""
+    """Collection is off inside the block and on again after it, also after an error."""
     states = []
 
     def failing() -> None:
-        with uncollected():
+        with gc_paused():
             states.append(gc.isenabled())
             raise KeyError
 
@@ -30,24 +30,24 @@ def test_nothing_is_collected_within_and_all_again_after():
     assert [*states, gc.isenabled()] == [False, True]
 
 
-def test_what_lives_at_the_end_is_never_gone_through_again():
-    """The objects of the block are not among those that the collector looks at."""
-    with uncollected():
+def test_what_lives_at_the_end_is_never_scanned_again():
+    """The collector does not scan the objects that the block has made."""
+    with gc_paused():
         kept = [[number] for number in range(1000)]
     looked_at = {id(thing) for thing in gc.get_objects()}
     assert not looked_at & {id(one) for one in kept}
 
 
 def test_a_collector_that_was_off_stays_off():
-    """A program that has switched it off finds it so."""
+    """A program that has switched collection off finds it off."""
     gc.disable()
-    with uncollected():
+    with gc_paused():
         pass
     assert not gc.isenabled()
 
 
-def test_mlflow_is_out_of_the_collectors_sight(tmp_path):
-    """A tracked run's process collects little at its end: MLflow's objects are frozen."""
+def test_mlflow_is_not_scanned(tmp_path):
+    """A tracked run's process ends quickly: MLflow's objects are frozen."""
     code = (
         "import gc, pathlib\nfrom tests import tracked\n"
         "from mnist_study.tracking.client import ensure_experiment\n"

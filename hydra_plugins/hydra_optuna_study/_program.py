@@ -1,0 +1,118 @@
+"""What a program may use: its trial, deferred work, a callback around a study, `instantiate`.
+
+It imports no Optuna, so that a run without a study does not pay for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+running: ContextVar[Trial | None] = ContextVar("running_trial", default=None)
+_deferred: ContextVar[list[Callable[[], None]] | None] = ContextVar("deferred", default=None)
+
+
+def current_trial() -> Trial | None:
+    """The trial that this Hydra job runs, or None outside of a study."""
+    return running.get()
+
+
+def defer(wait: Callable[[], None]) -> None:
+    """Let the next trial begin while some work of this one, an upload say, goes on.
+
+    Args:
+        wait: returns when the work is done. It is called before another trial defers work and
+            before the worker ends; outside of a worker, at once.
+    """
+    waits = _deferred.get()
+    if waits is None:
+        wait()
+        return
+    while waits:
+        waits.pop()()
+    waits.append(wait)
+
+
+@contextmanager
+def deferring() -> Iterator[None]:
+    """Within, `defer` postpones work; on exit, the rest of it is waited for."""
+    waits: list[Callable[[], None]] = []
+    token = _deferred.set(waits)
+    try:
+        yield
+    finally:
+        _deferred.reset(token)
+        while waits:
+            waits.pop()()
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """A study to run after this one: `<study>-<suffix>`, in the folder `<suffix>/` of the study."""
+
+    suffix: str
+    params: Mapping[str, Any]  # Hydra's grammar, as in `hydra.sweeper.params`
+    n_trials: int | None  # null: the whole grid
+    overrides: Sequence[str] = ()  # fixed ones, on top of those of the study before
+    sampler: Mapping[str, Any] | None = None
+    pruner: Mapping[str, Any] | None = None
+    metric: str | Sequence[str] | None = None  # null: as before
+    direction: str | Sequence[str] | None = None  # null: as before
+
+
+class StudyCallback:
+    """No-op defaults; override what you need, and name the class by `hydra.sweeper.callback`.
+
+    It lives in the controller. Every method may be called again for the same study, by a later run
+    or on another machine, also when the study is complete. `study_started` and `study_ended` run
+    in one controller at a time.
+    """
+
+    def check(self, config: DictConfig) -> None:
+        """Before anything is written; SystemExit(2) rejects a mistake in `config`."""
+
+    def study_started(self, study: Study, config: DictConfig) -> None:
+        """Before workers are launched, after the trials of dead workers are failed."""
+
+    def trials_changed(self, study: Study) -> None:
+        """A trial began or ended; called by the progress thread, at most once a second."""
+
+    def study_ended(self, study: Study, interrupted: bool) -> None:
+        """All workers of this controller have ended; also after Ctrl-C and errors."""
+
+    def follow_up(self, study: Study) -> FollowUp | None:
+        """What to run next; called when all trials of `study` are finished."""
+
+
+def instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
+    """Call the node's `_target_` with its other keys and `extra`, by `hydra.utils.instantiate`.
+
+    Nested nodes come first; containers arrive as plain lists and dicts. On Hydra 1.4 an execution
+    whitelist that the application has set applies.
+    Raises: what the target raised, without Hydra's wrapper; ImportError if there is no target.
+    """
+    from hydra import utils
+    from hydra.errors import InstantiationException
+
+    with warnings.catch_warnings():
+        # Hydra 1.4 warns where an application sets no whitelist; that is the application's choice
+        warnings.filterwarnings("ignore", r"hydra\.utils\.instantiate\(\) resolved", UserWarning)
+        try:
+            target = utils.instantiate(node, _partial_=True, _convert_="all")
+        except InstantiationException as error:
+            if error.__cause__ is None:
+                raise
+            raise error.__cause__ from None
+        if not node.get("_partial_"):
+            return target(**extra)
+        return functools.partial(target, **extra) if extra else target

@@ -1,0 +1,134 @@
+"""The shared study as one worker sees it: trials within the budget, stop requests, results."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from hydra_plugins.hydra_optuna_study._config import SweepConfig
+from hydra_plugins.hydra_optuna_study._private import claim_trial
+from hydra_plugins.hydra_optuna_study._process import Stopped, stop_requested, this_process
+from hydra_plugins.hydra_optuna_study._samplers import make_pruner, make_sampler
+from hydra_plugins.hydra_optuna_study._trials import trials_by_state
+
+
+class BudgetExhausted(Exception):  # noqa: N818  # it ends a worker's loop and is no error
+    """No trial may start: budget spent, too many failures, or a stop was requested."""
+
+
+class TrialFailed(Exception):  # noqa: N818  # its message is the whole reason
+    """The task returned, but not what the study needs."""
+
+
+class WorkerTrial(optuna.Trial):
+    """A trial that ends when its study is to stop, and is never pruned with several objectives."""
+
+    study: WorkerStudy
+
+    def report(self, value: float, step: int) -> None:
+        """Pass an intermediate value to the pruner; ignored with several objectives."""
+        self.study.raise_if_stopping()
+        if len(self.study.directions) == 1:
+            super().report(value, step)
+
+    def should_prune(self) -> bool:
+        """Whether the pruner ends this trial."""
+        self.study.raise_if_stopping()
+        return len(self.study.directions) == 1 and super().should_prune()
+
+
+class WorkerStudy(optuna.Study):
+    """A study whose `ask` stays within the budget of all workers together."""
+
+    def __init__(self, sweep: SweepConfig, storage: BaseStorage, seed: int, worker: int) -> None:
+        sampler = make_sampler(sweep.sampler, sweep.space, seed, worker)
+        super().__init__(sweep.study_name, storage, sampler, make_pruner(sweep.pruner))
+        self.sweep, self.worker = sweep, worker
+        self.checked = -math.inf  # when the storage was last asked whether to stop
+
+    def ask(self, fixed_distributions: dict[str, Any] | None = None) -> optuna.Trial:
+        """Start a queued trial, or else a new one.
+
+        One worker of the study at a time counts, claims and signs, so that the total is exact.
+        Raises: BudgetExhausted.
+        """
+        assert not fixed_distributions, "the objective samples the space"
+        sweep = self.sweep
+        self.checked = -math.inf
+        if self.is_stopping() or self.controller_died():
+            raise BudgetExhausted
+        with sweep.storage.lock():
+            trials = trials_by_state(self)
+            if trials.taken >= sweep.n_trials:
+                raise BudgetExhausted
+            if trials.too_many_failures(sweep.max_failure_rate, sweep.n_trials):
+                raise BudgetExhausted
+            signature = {**this_process().attrs(), "number": self.worker}
+            trial_id = claim_trial(self, signature)
+            return WorkerTrial(self, trial_id)  # a grid sampler picks its point here: under lock
+
+    def is_stopping(self) -> bool:
+        """Whether this process or its controller got Ctrl-C; reads the storage once a second."""
+        if not stop_requested.is_set() and time.monotonic() - self.checked > 1:
+            self.checked = time.monotonic()
+            if self.sweep.stop_key in self.user_attrs:
+                stop_requested.set()
+        return stop_requested.is_set()
+
+    def raise_if_stopping(self) -> None:
+        """Raises: Stopped."""
+        if self.is_stopping():
+            raise Stopped
+
+    def controller_died(self) -> bool:
+        """Whether the controller was killed; its workers on this machine then finish and exit."""
+        return self.sweep.controller.is_here and not self.sweep.controller.is_alive
+
+
+def objective_values(sweep: SweepConfig, returned: Any) -> float | list[float]:
+    """The values of the study's objectives in what the task returned.
+
+    Raises: TrialFailed if one is missing or not a finite number.
+    """
+    items = _items(sweep, returned)
+    n = len(sweep.directions)
+    if len(items) != n:
+        raise TrialFailed(f"the task must return {n} numbers, got {len(items)}")
+    try:
+        values = [float(item) for item in items]
+    except (TypeError, ValueError):
+        raise TrialFailed(f"the task must return numbers, got {returned!r}") from None
+    for name, value in zip(sweep.metrics or ["value"] * n, values, strict=True):
+        if not math.isfinite(value):
+            raise TrialFailed(f"{name} is {value}")
+    return values if n > 1 else values[0]
+
+
+def _items(sweep: SweepConfig, returned: Any) -> list[Any]:
+    if isinstance(returned, Mapping):
+        if not sweep.metrics:
+            raise TrialFailed(f"hydra.sweeper.metric must name one of {', '.join(returned)}")
+        for metric in sweep.metrics:
+            if metric not in returned:
+                raise TrialFailed(f"hydra.sweeper.metric: no {metric} in {', '.join(returned)}")
+        return [returned[metric] for metric in sweep.metrics]
+    return list(returned) if isinstance(returned, list | tuple) else [returned]
+
+
+def record_failure(trial: optuna.Trial, error: Exception, folder: Path) -> None:
+    """One line in the study; the traceback in `failure.txt` in the trial's folder."""
+    line = " ".join(str(error).split())
+    reason = line if isinstance(error, TrialFailed) else f"{type(error).__name__}: {line}"
+    trial.set_user_attr("failure", reason)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "failure.txt").write_text("".join(traceback.format_exception(error)))
+    except OSError:
+        return  # perhaps a full disk is the failure itself; the study has the line

@@ -1,11 +1,11 @@
-"""The door: `python -m mnist_study`."""
+"""The command `python -m mnist_study`: one run, or a search with `+sweep=...`."""
 
 import sys
 
 import hydra
 from omegaconf import DictConfig
 
-from mnist_study.cli import complaint, needs_multirun
+from mnist_study.cli import needs_multirun, validate
 from mnist_study.config import CONF
 from mnist_study.job import job
 
@@ -20,7 +20,7 @@ def main(config: DictConfig) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    if sentence := complaint(sys.argv[1:]):
+    if sentence := validate(sys.argv[1:]):
         print(f"mnist_study: {sentence}", file=sys.stderr)
         sys.exit(2)
     if needs_multirun(sys.argv):

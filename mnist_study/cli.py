@@ -1,4 +1,4 @@
-"""What a command line lacks, said in one sentence before Hydra says it in ten."""
+"""Checks of the command line before Hydra composes it: one sentence instead of ten."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ LAUNCHERS = {  # engine -> the package with its launcher, and our extra that bri
     "slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
     "submitit": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
 }
-
-
 MODES = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--run", "-r"}
 MODES |= {"--multirun", "-m", "--shell-completion", "-sc"}
 
@@ -23,18 +21,18 @@ def is_search(words: Sequence[str]) -> bool:
 
 
 def needs_multirun(words: Sequence[str]) -> bool:
-    """Whether Hydra 1.4, which takes no `hydra.mode` from a sweep's file, must be told of it."""
+    """Whether to add `--multirun`: Hydra 1.4 ignores the `hydra.mode` of a sweep's file."""
     return is_search(words) and not MODES & {word.partition("=")[0] for word in words}
 
 
-def complaint(words: Sequence[str]) -> str | None:
-    """Why Hydra could not compose the command, and what to type; None if it might."""
+def validate(words: Sequence[str]) -> str | None:
+    """Return what is wrong with the command and what to type instead; None if nothing is."""
     for word in words:
         group, _, option = word.partition("=")
         if group == "engine" and option in LAUNCHERS:
             package, extra = LAUNCHERS[option]
             if find_spec(package) is None:
-                return f"engine={option} needs a package more: pip install 'mnist-study[{extra}]'"
+                return f"engine={option} needs one more package: pip install 'mnist-study[{extra}]'"
         if re.fullmatch("engine|sampler|pruner", group) and not is_search(words):
-            return f"{word}: only a search has one, and +sweep=... is missing; try +sweep=optuna"
+            return f"{word} is for a search, and +sweep=... is missing; try +sweep=optuna"
     return None

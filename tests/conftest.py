@@ -17,7 +17,14 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 # Files that take minutes start first, so that two workers end together.
-LONG = ("test_kill", "test_many_machines", "test_engines", "test_commands", "test_study_failures")
+LONG = (
+    "test_kill",
+    "test_many_machines",
+    "test_engines",
+    "test_commands",
+    "test_readmes",
+    "test_study_failures",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,10 +1,8 @@
-"""The commands of the README, each in a subprocess on real MNIST, and what they promise."""
+"""What runs and searches promise, each as a command in a subprocess on real MNIST."""
 
 from __future__ import annotations
 
 import re
-import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +11,11 @@ import time
 import numpy as np
 import pytest
 
-from mnist_study import data
-from mnist_study.data import idx_files as _idx
-from tests.command import PROJECT, mnist_study
+from mnist_study.data import idx_files
+from mnist_study.data.sources import embedded_files
+from tests.command import mnist_study
 from tests.studied import runs_of
 
-README = (PROJECT / "README.md").read_text()
-RUNS = re.findall(r"^python -m mnist_study(?!\.)(?! .*sweep)(.*?)(?:#.*)?$", README, re.MULTILINE)
 SHORT = [
     "hydra.sweeper.n_trials=3",
     "training.epochs=1",
@@ -28,28 +24,9 @@ SHORT = [
 ]
 
 
-def test_the_readme_shows_runs():
-    """The commands below are really found in the README."""
-    assert len(RUNS) >= 5
-
-
-@pytest.mark.parametrize("words", RUNS)
-def test_a_run_of_the_readme_works(words, tmp_path):
-    """Each ends with a table of scores, or the help text, and exit code 0."""
-    shutil.copytree(PROJECT / "mnist_study" / "mnist", tmp_path / "fashion")
-    words = shlex.split(words.replace("/path/to/fashion-mnist", "fashion"))
-    if "--help" not in words:  # the default run is tested in full below
-        words += ["training.epochs=1"]
-    done = mnist_study(*words, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    if "--help" not in words:
-        assert re.search(r"accuracy +\d\d\.\d\d%", done.stdout)
-
-
 def accuracy_of_the_files(weights):
     """What saved weights reach on the test images as they lie in MNIST's files, by plain NumPy."""
-    table = _idx.read(data._embedded())
+    table = idx_files.read(embedded_files())
     images, labels = table.images[table.training :], table.labels[table.training :]
     with np.load(weights) as arrays:
         hidden = np.maximum(images / 255 @ arrays["W1"] + arrays["b1"], 0)

@@ -115,9 +115,9 @@ def test_a_launcher_that_is_not_installed_is_named(monkeypatch):
     """The sentence has the pip command."""
     monkeypatch.setattr(command_line, "find_spec", lambda name: None)
     for engine, extra in {"ray": "ray", "slurm": "slurm", "submitit": "slurm"}.items():
-        told = command_line.complaint(["+sweep=optuna", f"engine={engine}"])
-        assert told == f"engine={engine} needs a package more: pip install 'mnist-study[{extra}]'"
-    assert command_line.complaint(["+sweep=optuna", "engine=local"]) is None
+        told = command_line.validate(["+sweep=optuna", f"engine={engine}"])
+        assert told == f"engine={engine} needs one more package: pip install 'mnist-study[{extra}]'"
+    assert command_line.validate(["+sweep=optuna", "engine=local"]) is None
 
 
 def test_only_a_search_has_an_engine_a_sampler_and_a_pruner(tmp_path):
@@ -125,6 +125,6 @@ def test_only_a_search_has_an_engine_a_sampler_and_a_pruner(tmp_path):
     done = mnist_study("sampler=tpe", folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
-        "mnist_study: sampler=tpe: only a search has one, and +sweep=... is missing; "
+        "mnist_study: sampler=tpe is for a search, and +sweep=... is missing; "
         "try +sweep=optuna\n"
     )

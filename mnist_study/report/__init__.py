@@ -1,8 +1,8 @@
-"""The university report, reproduced and answered.
+"""The university report, reproduced and answered on one page.
 
-A study runs its experiments and the controls of their causes; the runs are read back from MLflow.
-Each claim is judged by measures of these runs with intervals over seeds, and one page says it all.
-The callback of `+sweep=report` and `python -m mnist_study.report` both call `write_page`.
+A study runs its experiments and their controls; `runs` reads them back from MLflow.
+Each claim is tested by measures of these runs, with intervals over seeds.
+The callback of `+sweep=report` and `python -m mnist_study.report` write the page.
 """
 
 from mnist_study.report.page import write_page

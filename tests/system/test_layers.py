@@ -48,7 +48,7 @@ LEAKS = [  # contract, file, what is written at its end
     ("mlflow", "mnist_study/tracking/recorder.py", "def f():\n    import mlflow"),
     ("mlflow", "mnist_study/report/page.py", "from mlflow.entities import Run"),
     ("matplotlib", "mnist_study/study/champion.py", "def f():\n    import matplotlib.pyplot as p"),
-    ("sweeper", "mnist_study/job.py", f"from {SWEEPER} import _trial"),
+    ("sweeper", "mnist_study/job.py", f"from {SWEEPER} import _worker"),
     ("sweeper", "mnist_study/report/callback.py", f"def f():\n    import {SWEEPER}._config"),
     ("sweeper", "mnist_study/tracking/client.py", f"from {SWEEPER} import cores"),
     ("plugin", f"{PLUGIN}/_space.py", "def f():\n    from mnist_study import stats"),

@@ -102,7 +102,8 @@ def violations(root: Path) -> set[tuple[str, str]]:
     for module, (path, text) in files.items():
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         for one in imports(module, package, text):
-            if one.what not in files and one.what.rpartition(".")[0] in files:
+            private = within(one.what, SWEEPER) and "._" in one.what
+            if one.what not in files and one.what.rpartition(".")[0] in files and not private:
                 one = one._replace(what=one.what.rpartition(".")[0])  # noqa: PLW2901
             everything.append(one)
     broken = {

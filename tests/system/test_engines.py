@@ -125,6 +125,5 @@ def test_only_a_search_has_an_engine_a_sampler_and_a_pruner(tmp_path):
     done = mnist_study("sampler=tpe", folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
-        "mnist_study: sampler=tpe is for a search, and +sweep=... is missing; "
-        "try +sweep=optuna\n"
+        "mnist_study: sampler=tpe is for a search, and +sweep=... is missing; try +sweep=optuna\n"
     )

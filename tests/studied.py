@@ -29,15 +29,15 @@ def search(*words: str, folder: Path, code: int = 0, sweep: str = "optuna"):
     return done
 
 
-def start(*words: str, folder: Path, said: Path | None = None) -> subprocess.Popen[bytes]:
-    """Begin a small search; what it says goes to `said.txt`, or to another file."""
+def start(*words: str, folder: Path, output: Path | None = None) -> subprocess.Popen[bytes]:
+    """Begin a small search; what it prints goes to `output.txt`, or to another file."""
     folder.mkdir(exist_ok=True)
-    with (said or folder / "said.txt").open("ab") as said_file:
+    with (output or folder / "output.txt").open("ab") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "mnist_study", "+sweep=optuna", *SMALL, *words],
             cwd=folder,
             env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=said_file,
+            stdout=file,
             stderr=subprocess.STDOUT,
         )
 

@@ -223,20 +223,15 @@ def _sum_up(sweep: SweepConfig, study: optuna.Study) -> None:
     trials = _fail_stale(sweep, study) if stop_requested.is_set() else trials_by_state(study)
     if trials.complete:
         print(best_table(study), flush=True)
-    if trials.too_many_failures(sweep.max_failure_rate, sweep.n_trials):
-        last = trials.failed[-1]
-        _warn(
-            f"study {sweep.study_name} stopped: {len(trials.failed)} of {trials.finished} finished "
-            f"trials failed, more than hydra.sweeper.max_failure_rate={sweep.max_failure_rate}; "
-            f"trial {last.number}: {failure_of(last)}"
-        )
-        raise SystemExit(1)
     if trials.failed:
         last = trials.failed[-1]
-        _warn(
-            f"{len(trials.failed)} of {trials.finished} finished trials failed; "
-            f"trial {last.number}: {failure_of(last)}"
-        )
+        failed = f"{len(trials.failed)} of {trials.finished} finished trials failed"
+        reason = f"trial {last.number}: {failure_of(last)}"
+        if trials.too_many_failures(sweep.max_failure_rate, sweep.n_trials):
+            limit = f"hydra.sweeper.max_failure_rate={sweep.max_failure_rate}"
+            _warn(f"study {sweep.study_name} stopped: {failed}, more than {limit}; {reason}")
+            raise SystemExit(1)
+        _warn(f"{failed}; {reason}")
     if stop_requested.is_set():
         _warn(
             f"study {sweep.study_name} interrupted at {trials.finished} of {sweep.n_trials} "

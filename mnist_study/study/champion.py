@@ -101,9 +101,7 @@ def near_ties(study: optuna.Study | None, std: float) -> str:
     sign = -1 if study and study.directions[0].name == "MAXIMIZE" else 1
     best, *others = sorted(complete, key=lambda t: sign * t.values[0])[:5]
     ties = [str(t.number) for t in others if abs(t.values[0] - best.values[0]) <= noise]
-    told = (
-        f"trials {', '.join(ties)} are" if len(ties) > 1 else f"trial {ties[0]} is" if ties else ""
-    )
-    if not told:
+    if not ties:
         return f"no other of the five best trials is within the noise of seeds ({noise:.2%})"
-    return f"{told} within the noise of seeds ({noise:.2%}) of trial {best.number}, the best"
+    subject = f"trials {', '.join(ties)} are" if len(ties) > 1 else f"trial {ties[0]} is"
+    return f"{subject} within the noise of seeds ({noise:.2%}) of trial {best.number}, the best"

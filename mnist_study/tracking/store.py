@@ -35,7 +35,7 @@ def database_path(uri: str) -> Path | None:
 
 
 def check_store(uri: str) -> None:
-    """Refuse an address that can never work; nothing is created and MLflow is not needed.
+    """Validate the address; nothing is created and MLflow is not needed.
 
     A server that does not answer is only warned of: it may be starting, and records can wait.
 
@@ -126,7 +126,7 @@ def first_use(uri: str) -> Iterator[None]:
 def how_to_open(uri: str, experiment: str | None, run_id: str | None) -> str:
     """How a person sees the run: the command where one is needed, and the page."""
     path = database_path(uri)
-    # MLflow opens its pages for language models unless it is told that these are runs of training
+    # without `workflowType` MLflow opens its pages for language models
     run = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
     page = run if experiment and run_id else ""
     if uri.startswith("http"):

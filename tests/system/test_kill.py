@@ -75,11 +75,11 @@ def test_a_tracked_study_survives_kills(engine, tmp_path):
             controller.wait(timeout=30)
         if controller.poll() is not None:
             controller = start(*words, folder=tmp_path)
-    assert controller.wait(timeout=180) == 0, (tmp_path / "said.txt").read_text()
+    assert controller.wait(timeout=180) == 0, (tmp_path / "output.txt").read_text()
     assert "is complete" in search(*words, folder=tmp_path).stdout
     trials = trials_in(tmp_path)
-    said = (tmp_path / "said.txt").read_text()
-    print(f"{done} kills, {len(trials)} trials for {N_TRIALS}\n{said}")
+    output = (tmp_path / "output.txt").read_text()
+    print(f"{done} kills, {len(trials)} trials for {N_TRIALS}\n{output}")
     assert done >= len(KILLS[engine]) - 1  # one may come when all is done
     assert all(trial.state in FINISHED for trial in trials)
     assert sum(t.state != TrialState.FAIL for t in kept(trials)) == len(kept(trials)) == N_TRIALS
@@ -97,7 +97,7 @@ def test_what_a_killed_worker_had_not_sent_arrives_in_the_end(tmp_path):
     records = tmp_path / "multirun/optuna/0/tracking/records.jsonl"
     deadline = time.monotonic() + 60
     while not records.exists() or '"metrics"' not in records.read_text():
-        assert time.monotonic() < deadline, (tmp_path / "said.txt").read_text()
+        assert time.monotonic() < deadline, (tmp_path / "output.txt").read_text()
         time.sleep(0.01)
     controller.kill()
     controller.wait()
@@ -117,7 +117,7 @@ def test_a_kill_while_the_database_is_made_spoils_nothing(tmp_path):
     controller = start(*words, folder=tmp_path)
     deadline = time.monotonic() + 60
     while not (tmp_path / "mlflow.db.partial").exists():
-        assert time.monotonic() < deadline, (tmp_path / "said.txt").read_text()
+        assert time.monotonic() < deadline, (tmp_path / "output.txt").read_text()
         time.sleep(0.01)
     time.sleep(0.2)
     controller.kill()

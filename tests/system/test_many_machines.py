@@ -36,7 +36,7 @@ def test_two_folders_join_one_tracked_study(postgres, server: Server, tmp_path):
     folders = [tmp_path / "here", tmp_path / "there"]
     both = [start(*words, folder=folder) for folder in folders]
     for folder, controller in zip(folders, both, strict=True):
-        assert controller.wait(timeout=120) == 0, (folder / "said.txt").read_text()
+        assert controller.wait(timeout=120) == 0, (folder / "output.txt").read_text()
     trials = trials_at(postgres.url, "joined")
     assert len(trials) == 8
     assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
@@ -69,7 +69,7 @@ def test_a_search_goes_on_without_its_mlflow_server(server: Server, tmp_path):
     words = ["hydra.sweeper.n_trials=6", "hydra.sweeper.workers=2", "pruner=none"]
     words += [f"tracking.uri={server.uri}", "tracking.experiment=restarted", "training.epochs=3"]
     controller = start(*words, folder=tmp_path)
-    said = tmp_path / "said.txt"
+    output = tmp_path / "output.txt"
 
     def finished(count: int) -> bool:
         try:
@@ -80,14 +80,14 @@ def test_a_search_goes_on_without_its_mlflow_server(server: Server, tmp_path):
     def wait_for(count: int) -> None:
         deadline = time.monotonic() + 90
         while not finished(count):
-            assert time.monotonic() < deadline, said.read_text()
+            assert time.monotonic() < deadline, output.read_text()
             time.sleep(0.05)
 
     wait_for(1)
     server.kill()
     wait_for(4)
     server.start()
-    assert controller.wait(timeout=120) == 0, said.read_text()
+    assert controller.wait(timeout=120) == 0, output.read_text()
     assert "is complete: 6 trials" in search(*words, folder=tmp_path).stdout
     parents, children = runs_at(server.uri, "restarted")
     assert [run.info.status for run in parents] == ["FINISHED"]

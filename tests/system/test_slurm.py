@@ -40,18 +40,18 @@ def test_an_array_of_workers_survives_a_kill_and_a_cancelled_task(
         "training.epochs=4", "hydra.sweeper.max_retries=9",
     ]  # fmt: skip
     controller = start(*words, folder=tmp_path)
-    said = tmp_path / "said.txt"
+    output = tmp_path / "output.txt"
     deadline = time.monotonic() + 60
     while len(pids := living(postgres, "queued")) < 2:
-        assert time.monotonic() < deadline, said.read_text()
-        assert controller.poll() is None, said.read_text()
+        assert time.monotonic() < deadline, output.read_text()
+        assert controller.poll() is None, output.read_text()
         time.sleep(0.1)
     killed, cancelled = pids
     task = psutil.Process(cancelled).environ()
     os.kill(killed, signal.SIGKILL)
     array = f"{task['SLURM_ARRAY_JOB_ID']}_{task['SLURM_ARRAY_TASK_ID']}"
     slurm.ask("scancel", array)
-    assert controller.wait(timeout=120) == 0, said.read_text()
+    assert controller.wait(timeout=120) == 0, output.read_text()
     assert f"{array}|CANCELLED" in slurm.ask("sacct", "-n", "-P", "-X", "-o", "JobID,State")
 
     trials = trials_at(postgres.url, "queued")

@@ -50,19 +50,19 @@ def trials_of(journal):
 def test_a_search_whose_disk_is_full_stops_and_goes_on_when_there_is_space(engine, disk, tmp_path):
     """One sentence says so; what was finished stays, the total is exact, and MLflow agrees.
 
-    With one worker the study itself has space: a trial may be told of, whose curves are lost.
+    With one worker the study itself has space: a trial may be complete, and its curves lost.
     """
     journal = disk / "multirun/optuna/study.journal"
     journal = tmp_path / "study.journal" if engine == "local" else journal
     words = (*WORDS, f"engine={engine}", f"hydra.sweeper.storage={journal}")
-    controller = start(*words, folder=disk, said=tmp_path / "said.txt")
+    controller = start(*words, folder=disk, output=tmp_path / "output.txt")
     deadline = time.monotonic() + 90
     while not (disk / "multirun/optuna/1/tracking/records.jsonl").exists():
-        assert time.monotonic() < deadline, (tmp_path / "said.txt").read_text()
+        assert time.monotonic() < deadline, (tmp_path / "output.txt").read_text()
         time.sleep(0.05)
     fill(disk)
-    assert controller.wait(timeout=120) == 1, (tmp_path / "said.txt").read_text()
-    last = (tmp_path / "said.txt").read_text().splitlines()[-1]
+    assert controller.wait(timeout=120) == 1, (tmp_path / "output.txt").read_text()
+    last = (tmp_path / "output.txt").read_text().splitlines()[-1]
     assert last.startswith("study optuna stopped: no space left on the disk of ")
     assert "make some, then continue with: python " in last
     before = [t for t in trials_of(journal) if t.state == TrialState.COMPLETE]

@@ -80,7 +80,7 @@ def test_a_runs_params_tags_and_status_say_what_it_was(finished):
 
 
 def test_the_dataset_carries_our_own_digest(finished):
-    """The dataset is an input of the run, told apart by all of its bytes."""
+    """The dataset is an input of the run, identified by a digest of all its bytes."""
     _, run, _ = finished
     (given,) = run.inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("toy", "d" * 32)
@@ -94,7 +94,7 @@ def test_the_compare_page_finds_its_files_at_the_root(finished):
     assert files(client, run.info.run_id) == names
     with np.load(folder / "tracking" / "weights.npz", allow_pickle=False) as arrays:
         assert {k: a.shape for k, a in arrays.items()} == {"W1": (30, 10), "b1": (10,)}
-        expected = tracked.record(folder / "again").network.weights[0][::-1]  # of the toys' pixels
+        expected = tracked.record(folder / "again").network.weights[0]
         np.testing.assert_array_equal(arrays["W1"], expected)
 
 
@@ -110,12 +110,12 @@ def test_images_are_logged_by_key_and_step(finished):
 
 
 def test_weights_are_drawn_where_their_pixels_are(finished):
-    """The toys' images keep their pixels last one first; a class's picture has them as one sees."""
+    """A class's picture has each weight at its pixel, row by row."""
     client, run, folder = finished
     names = files(client, run.info.run_id, "images")
     (name,) = (name for name in names if "class_3" in name and name.endswith(".png"))
     drawn = iio.imread(client.download_artifacts(run.info.run_id, f"images/{name}"))
-    weights = tracked.record(folder / "again").network.weights[0][::-1]
+    weights = tracked.record(folder / "again").network.weights[0]
     expected = PALETTE[weight_images(weights, tracked.SHAPE)[3]]
     np.testing.assert_array_equal(drawn, expected)
     assert run.data.tags["mlflow.loggedImages"] == "True"

@@ -17,8 +17,7 @@ class Layer:
     """One step of a network: `forward` and `backward`; everything else has a default.
 
     The network owns all memory. It calls `bind` once, and both passes with buffers that it uses
-    again at every step, so a pass writes into what it is given. A layer for other data than a row
-    of numbers an image has no place here.
+    again at every step, so a pass writes into what it is given.
     """
 
     in_place = False  # whether the network may let y be x's memory, and grad_x that of grad_y

@@ -6,7 +6,6 @@ import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -15,7 +14,7 @@ from mnist_study.data import Split
 from mnist_study.nn import fast  # or, without that folder: from mnist_study.nn import feed as fast
 from mnist_study.nn.feed import GREY_LEVELS, Batch, Feed, Images
 from mnist_study.nn.feed import Input as PlainInput
-from mnist_study.nn.layers import ACTIVATIONS, Array, Dense, Layer
+from mnist_study.nn.layers import ACTIVATIONS, Array, Dense, Init, Layer
 from mnist_study.nn.losses import Loss
 
 CHUNK = 2000  # images a pass, at most: as float32 they are 6 MB
@@ -37,6 +36,18 @@ class Network:
     layer holds views of both. An optimizer needs to know nothing else. How the first layer's part
     is ordered is the network's own affair: `weights` has the pixels row by row.
     A pass takes least time an image with at most `chunk` images.
+
+    Args:
+        pixels, classes: size of an image and number of logits.
+        depth: number of weight layers, as in "L-layer network".
+        width: units of each hidden layer, unless `hidden` names them one by one.
+        hidden: units of the hidden layers; its length then sets the depth.
+        activation: behind each hidden layer: relu, sigmoid, tanh, or a layer.
+        init, init_std: see `initial_weights`; biases start at zero.
+        rng: draws the first weights; each layer gets a stream of its own from the same seed.
+        input_layers: layers between the image, in [0, 1], and the first weights.
+        hidden_layers: layers behind each activation.
+    Raises: ValueError for a size below 1 or an unknown name.
     """
 
     def __init__(
@@ -48,47 +59,26 @@ class Network:
         width: int,
         hidden: Sequence[int] | None = None,
         activation: str | Layer,
-        init: Literal["normal", "he", "glorot"],
+        init: Init,
         init_std: float,
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
         input_layers: Sequence[Layer] = (),
         hidden_layers: Sequence[Layer] = (),
     ) -> None:
-        """Draw the weights; biases start at zero.
-
-        Args:
-            pixels, classes: size of an image and number of logits.
-            depth: number of weight layers, as in "L-layer network".
-            width: units of each hidden layer, unless `hidden` names them one by one.
-            hidden: units of the hidden layers; its length then sets the depth.
-            activation: behind each hidden layer: relu, sigmoid, tanh, or a layer.
-            init, init_std: see `initial_weights`.
-            rng: draws the first weights; each layer gets a stream of its own from the same seed.
-            input_layers: layers between the image, in [0, 1], and the first weights.
-            hidden_layers: layers behind each activation.
-        Raises: ValueError for a size below 1 or an unknown name.
-        """
-        sizes = [pixels, *_hidden_sizes(depth, width, hidden), classes]
+        sizes = [*_hidden_sizes(depth, width, hidden), classes]
         plain = bool(input_layers)  # what they give is neither bytes nor mostly 0
-        self.input = PlainInput(sizes[1]) if plain else fast.Input(sizes[1])
+        self.input = PlainInput(sizes[0]) if plain else fast.Input(sizes[0])
         self._grey = 1 / GREY_LEVELS if plain else 1.0
-        behind = [_activation(activation), *hidden_layers]
-        self.layers: list[Layer] = list(input_layers)
-        self.dense: list[Dense] = []
-        for index, units in enumerate(sizes[1:]):
-            first = index == 0 and not plain
-            dense = Dense(
-                units,
-                init=init,
-                init_std=init_std,
-                scale=1 / GREY_LEVELS if first else 1.0,
-                matmul=self.input if first else fast.Matmul(),
-            )
+        scale = 1.0 if plain else 1 / GREY_LEVELS
+        first = self.input if not plain else fast.Matmul()
+        self.dense = [Dense(sizes[0], init=init, init_std=init_std, scale=scale, matmul=first)]
+        self.layers: list[Layer] = [*input_layers, self.dense[0]]
+        for units in sizes[1:]:
+            behind = [_activation(activation), *hidden_layers]
+            dense = Dense(units, init=init, init_std=init_std, matmul=fast.Matmul())
+            self.layers += [*(copy.deepcopy(layer) for layer in behind), dense]
             self.dense.append(dense)
-            self.layers.append(dense)
-            if index < len(sizes) - 2:
-                self.layers += [copy.deepcopy(layer) for layer in behind]
         self._lay_out(pixels, dtype, rng)
         self.chunk = CHUNK if self.parameters.size > SMALL else SMALL_CHUNK
         self._passes: dict[int, Pass] = {}

@@ -84,20 +84,11 @@ def train(
 ) -> Iterator[Measured | EpochEnded]:
     """Train in place and yield what happened; to stop early, stop iterating.
 
-    Args:
-        schedule: factor of `optimizer.lr` as a function of the step, 0 for the first.
-        training, watched: sets as `network.prepare` gives them; the watched ones are scored along
-            the way, by name ("validation", "test").
-        eval_every: iterations between two points of the curves; None: once an epoch.
-        rng: draws the batches.
+    Sets are as `network.prepare` gives them; the watched ones are scored along the way, by name, at
+    every `eval_every` iterations (None: once an epoch). `rng` draws the batches.
     Raises: Diverged, with step, rate and loss, at the first non-finite loss.
     """
-
-    def scores_now() -> dict[str, Score]:
-        return {name: evaluate(network, loss_function, feed) for name, feed in watched.items()}
-
-    batches = Batches(training, batch_size, sampling, rng)
-    step = 0
+    batches, step = Batches(training, batch_size, sampling, rng), 0
     for epoch in range(1, epochs + 1):
         total, points = RunningScore(), Means()
         for batch in batches.epoch():
@@ -109,12 +100,18 @@ def train(
             step += 1
             total.add(loss, correct, len(batch.labels))
             if eval_every is not None and step % eval_every == 0:
-                points.add(scores := scores_now())
-                batch_score = Score(loss, correct / len(batch.labels))
-                yield Measured(step, epoch, lr, {"train": batch_score, **scores})
+                points.add(scores := _score_all(network, loss_function, watched))
+                train = Score(loss, correct / len(batch.labels))
+                yield Measured(step, epoch, lr, {"train": train, **scores})
         if eval_every is None:
-            points.add(scores_now())
+            points.add(_score_all(network, loss_function, watched))
         yield EpochEnded(step, epoch, lr, {"train": total.score(), **points.result()})
+
+
+def _score_all(
+    network: Network, loss_function: Loss, feeds: Mapping[str, Feed]
+) -> dict[str, Score]:
+    return {name: evaluate(network, loss_function, feed) for name, feed in feeds.items()}
 
 
 def evaluate(network: Network, loss_function: Loss, feed: Feed) -> Score:

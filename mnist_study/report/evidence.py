@@ -1,82 +1,126 @@
-"""What verdicts rest on: measures of runs, their intervals over seeds, and how they are written."""
+"""Claims, the verdicts on them, and the evidence: measures of runs with their intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import stdev
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_study.report import measures
-from mnist_study.report.runs import Cell, ReportRuns, TrackedRun
+from mnist_study.report.runs import EXACT, REPORT, Cell, ReportRuns, TrackedRun
 from mnist_study.stats import Interval
 
 IMAGE = (28, 28)
+HOLDS, FAILS, UNDECIDABLE = "holds", "does not hold", "cannot be judged"
 
 Measure = Callable[[ReportRuns, TrackedRun], float]
 
 
-class TooFew(Exception):  # noqa: N818 - what is the matter, not a fault
-    """A measure lacks runs; the text says which."""
+class TooFew(Exception):  # noqa: N818 - a state of the store, not an error of the program
+    """A measure lacks runs; the text names them."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the runs say about a claim."""
+
+    verdict: str
+    evidence: Sequence[str]  # a sentence for each measure, with its interval
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, and how it is tested."""
+
+    statement: str
+    rule: str  # how the verdict follows from the evidence
+    test: Callable[[ReportRuns], Finding]
+
+
+def judge(claims: Sequence[Claim], runs: ReportRuns) -> list[tuple[Claim, Finding]]:
+    """Test every claim; where runs are missing, the verdict names them."""
+    return [(claim, _test(claim, runs)) for claim in claims]
+
+
+def _test(claim: Claim, runs: ReportRuns) -> Finding:
+    try:
+        return claim.test(runs)
+    except TooFew as error:
+        return Finding(f"{UNDECIDABLE}: {error}", ())
+
+
+def by_gradient(holds: Mapping[str, bool]) -> str:
+    """The verdict on a claim that was tested with both gradients. Args: holds: by gradient."""
+    if holds[REPORT] == holds[EXACT]:
+        return HOLDS if holds[REPORT] else FAILS
+    only = "report's" if holds[REPORT] else "exact"
+    return f"holds only with the {only} gradient"
+
+
+def confirmed(sure: bool) -> str:
+    """The verdict on a cause."""
+    return "confirmed" if sure else "not confirmed"
 
 
 def final(key: str) -> Measure:
-    """A figure over a whole set at the end of the run, such as "test_accuracy"."""
+    """A value over a whole set at the end of the run, such as "test_accuracy"."""
     return lambda _, run: run.final[key]
 
 
 def of_curve(metric: str, measure: Callable[[NDArray[np.float64]], float]) -> Measure:
-    """A measure of a curve's values."""
+    """A measure of a metric's values along the run."""
 
     def value(runs: ReportRuns, run: TrackedRun) -> float:
-        values = runs.curve(run, metric).values
+        values = runs.history(run, metric).values
         return measure(values) if len(values) else float("nan")
 
     return value
 
 
-def sharpness(runs: ReportRuns, run: TrackedRun) -> float:
+def image_sharpness(runs: ReportRuns, run: TrackedRun) -> float:
     """`measures.sharpness` of the run's last weights."""
     return measures.sharpness(runs.first_weights(run), IMAGE)
 
 
-def oscillation(runs: ReportRuns, run: TrackedRun) -> float:
+def cost_oscillation(runs: ReportRuns, run: TrackedRun) -> float:
     """`measures.oscillation` of the run's cost on the test set."""
-    curve = runs.curve(run, "test/loss").values
-    return measures.oscillation(curve, len(curve) / run.epochs)
+    values = runs.history(run, "test/loss").values
+    return measures.oscillation(values, len(values) / run.epochs)
 
 
 def at_step(metric: str, step: int) -> Measure:
-    """A curve's value at the last point up to `step`."""
+    """A metric's value at the last point up to `step`."""
 
     def value(runs: ReportRuns, run: TrackedRun) -> float:
-        curve = runs.curve(run, metric)
-        if not len(curve.steps):
+        history = runs.history(run, metric)
+        if not len(history.steps):
             return float("nan")
-        last = int(np.searchsorted(curve.steps, step, "right")) - 1
-        return float(curve.values[max(0, last)])
+        last = int(np.searchsorted(history.steps, step, "right")) - 1
+        return float(history.values[max(0, last)])
 
     return value
 
 
-def values(runs: ReportRuns, cell: Cell, measure: Measure) -> list[float]:
+def over_seeds(runs: ReportRuns, cell: Cell, measure: Measure) -> list[float]:
     """The measure of each finished run of a cell; raises TooFew for less than two."""
-    found = [measure(runs, run) for run in runs[cell].values()]
-    if len(found) < 2:
-        raise TooFew(f"{cell} has {len(found)} finished runs, and an interval needs two")
-    if not np.isfinite(found).all():
+    values = [measure(runs, run) for run in runs[cell].values()]
+    if len(values) < 2:
+        raise TooFew(f"{cell} has {len(values)} finished runs, and an interval needs two")
+    if not np.isfinite(values).all():
         raise TooFew(f"the runs of {cell} are too short for this measure")
-    return found
+    return values
 
 
 def mean(runs: ReportRuns, cell: Cell, measure: Measure) -> Interval:
     """Mean and interval over seeds."""
-    return Interval.of(values(runs, cell, measure))
+    return Interval.of(over_seeds(runs, cell, measure))
 
 
 def difference(runs: ReportRuns, one: Cell, other: Cell, measure: Measure) -> Interval:
-    """`one` less `other`, seed by seed (the same seed starts both from the same weights)."""
+    """`one` less `other`, paired by seed, because a seed starts both from the same weights."""
     seeds = sorted(runs[one].keys() & runs[other].keys())
     if len(seeds) < 2:
         raise TooFew(f"{one} and {other} share {len(seeds)} finished seeds of at least two")
@@ -90,32 +134,24 @@ def spread_ratio(runs: ReportRuns, one: Cell, other: Cell) -> Interval:
     """Ratio of the standard deviations of the test accuracy, with its 95 % F interval."""
     from scipy.stats import f
 
-    a, b = (values(runs, cell, final("test_accuracy")) for cell in (one, other))
+    a, b = (over_seeds(runs, cell, final("test_accuracy")) for cell in (one, other))
     ratio = stdev(a) / max(stdev(b), 1e-6)
     low, high = f.ppf([0.025, 0.975], len(a) - 1, len(b) - 1)
     return Interval(len(a), ratio, float("nan"), ratio / high**0.5, ratio / low**0.5)
 
 
-def points(interval: Interval) -> str:
-    """Accuracies: percentage points with a sign and their interval."""
-    return (
-        f"{interval.mean * 100:+.2f} points [{interval.low * 100:+.2f}, {interval.high * 100:+.2f}]"
-    )
+def champions_differ(runs: ReportRuns) -> Interval | None:
+    """Four layers less two after a search of each, with Welch's interval."""
+    from scipy.stats import t
 
-
-def plain(interval: Interval, unit: str = "") -> str:
-    """Any other measure with its interval."""
-    return f"{interval.mean:.3g}{unit} [{interval.low:.3g}, {interval.high:.3g}]"
-
-
-def accuracy(interval: Interval) -> str:
-    """An accuracy in per cent: mean, standard deviation, interval of the mean, number of seeds.
-
-    Student's interval knows no bounds; what lies outside 0 to 100 % is cut off.
-    """
-    low, high = max(0.0, interval.low) * 100, min(1.0, interval.high) * 100
-    mean, std = interval.mean * 100, interval.std * 100
-    return f"{mean:.2f} % ± {std:.2f} [{low:.2f}, {high:.2f}], n = {interval.n}"
+    a, b = (runs.champions.get(name) for name in ("four_layer", "two_layer"))
+    if a is None or b is None:
+        return None
+    va, vb = a.std**2 / a.n, b.std**2 / b.n
+    freedom = (va + vb) ** 2 / (va**2 / (a.n - 1) + vb**2 / (b.n - 1))
+    half = float(t.ppf(0.975, freedom)) * (va + vb) ** 0.5
+    gap = a.mean - b.mean
+    return Interval(min(a.n, b.n), gap, float("nan"), gap - half, gap + half)
 
 
 def within(interval: Interval, margin: float) -> bool:
@@ -123,16 +159,21 @@ def within(interval: Interval, margin: float) -> bool:
     return -margin < interval.low and interval.high < margin
 
 
-def champions_differ(runs: ReportRuns) -> Interval | None:
-    """Four layers less two after a search of each, with Welch's interval."""
-    from scipy.stats import t
+def points(gap: Interval) -> str:
+    """A difference of accuracies in percentage points, with its interval."""
+    return f"{gap.mean * 100:+.2f} points [{gap.low * 100:+.2f}, {gap.high * 100:+.2f}]"
 
-    pair = [runs.champions.get(name) for name in ("four_layer", "two_layer")]
-    if pair[0] is None or pair[1] is None:
-        return None
-    a, b = (champion for champion in pair if champion)
-    va, vb = a.std**2 / a.n, b.std**2 / b.n
-    freedom = (va + vb) ** 2 / (va**2 / (a.n - 1) + vb**2 / (b.n - 1))
-    half = float(t.ppf(0.975, freedom)) * (va + vb) ** 0.5
-    gap = a.mean - b.mean
-    return Interval(min(a.n, b.n), gap, float("nan"), gap - half, gap + half)
+
+def number(interval: Interval, unit: str = "") -> str:
+    """Any other measure with its interval."""
+    return f"{interval.mean:.3g}{unit} [{interval.low:.3g}, {interval.high:.3g}]"
+
+
+def percent(accuracy: Interval) -> str:
+    """An accuracy in per cent: mean, standard deviation, interval of the mean, number of seeds.
+
+    Student's interval is unbounded; it is cut at 0 and 100 %.
+    """
+    low, high = max(0.0, accuracy.low) * 100, min(1.0, accuracy.high) * 100
+    average, std = accuracy.mean * 100, accuracy.std * 100
+    return f"{average:.2f} % ± {std:.2f} [{low:.2f}, {high:.2f}], n = {accuracy.n}"

@@ -1,4 +1,4 @@
-"""The report's figures drawn anew: curves with bands over seeds, and sheets of weights.
+"""Kinds of plots: curves with bands over seeds, sheets of weights, and intervals.
 
 Matplotlib's figures without pyplot; nothing is read or written here.
 """
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 COLORS = {"train": "#0072B2", "test": "#D55E00"}  # Okabe & Ito's, safe for colour-blind eyes
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
-POINTS = 400  # a panel is about so many pixels wide; a longer curve is shown in as many stretches
-
-
-PEAK = 4  # a cost of more than so many times that of the start and of the end is cut off
+POINTS = 400  # a panel is about so many pixels wide; a longer curve is drawn in as many stretches
+PEAK = 4  # a cost above so many times that of the start and of the end is cut off
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def curves(panels: Sequence[Sequence[Panel]], width: float = 5.2, height: float 
 def _draw(axes: Axes, panel: Panel) -> None:
     for k, (label, one) in enumerate(panel.bands.items()):
         color = COLORS.get(label, SERIES[k % len(SERIES)])
-        x, low, high, mean = _shown(one)
+        x, low, high, mean = _stretches(one)
         axes.fill_between(x, low, high, color=color, alpha=0.22, linewidth=0)
         value = f"{one.final:.2%}" if panel.quantity == "accuracy" else f"{one.final:.4f}"
         axes.plot(x, mean, color=color, linewidth=1.3, label=f"{label} {value}")
@@ -83,7 +81,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_xlabel("iteration", fontsize=9)
     unit = "nats per image" if panel.quantity == "cost" else "fraction correct"
     axes.set_ylabel(unit, fontsize=9)
-    _plain(axes)
+    _style(axes)
     if not panel.bands:
         axes.text(0.5, 0.5, "no finished run", ha="center", transform=axes.transAxes)
         return
@@ -91,7 +89,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.legend(loc="best", fontsize=8, title=f"final value{note}", title_fontsize=8)
 
 
-def _shown(one: Band) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _stretches(one: Band) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Steps, lowest, highest and mean; of a long curve, those of each stretch of it."""
     if len(one.steps) <= POINTS:
         return one.steps, one.low, one.high, one.mean
@@ -106,9 +104,9 @@ def _shown(one: Band) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray
 
 
 def _limit(axes: Axes, panel: Panel) -> str:
-    """Leave out the very first fall and lone peaks: they would press all the rest into a line.
+    """Leave out the first fall and lone peaks, which would flatten everything else.
 
-    Returns: what is to be said of the peaks.
+    Returns: a note on the peaks for the legend.
     """
     tails = [
         part[len(part) // 50 :] for one in panel.bands.values() for part in (one.low, one.high)
@@ -176,11 +174,11 @@ def intervals(groups: Mapping[str, Sequence[float]], label: str) -> Figure:
     axes.set_yticks(range(len(groups)), list(groups), fontsize=9)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_xlabel(f"{label}, %: runs, and the 95 % interval of their mean", fontsize=9)
-    _plain(axes)
+    _style(axes)
     return figure
 
 
-def _plain(axes: Axes) -> None:
+def _style(axes: Axes) -> None:
     axes.tick_params(labelsize=8)
     axes.grid(True, color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -15,11 +15,26 @@ NOISE_WINDOW = 41  # points of the running mean; odd, so that it is centred and 
 HIGH_FREQUENCY = 0.25  # cycles a pixel: structures of at most 4 pixels, half of Nyquist's limit
 
 
-def sharpness(weights: Values, image_shape: tuple[int, int]) -> float:
-    """Share of the weight images' power above 0.25 cycles a pixel, mean over units, in [0, 1].
+DEFINITIONS = {
+    "sharpness": "Share of the weight images' power above 0.25 cycles a pixel, mean over units, in "
+    "[0, 1]. The blurrier an image, the smaller the share; white noise has 0.8, because most of an "
+    "image's frequencies are high in one direction or the other. The mean grey does not count.",
+    "noise": "Standard deviation of the curve's second half around its running mean of 41 points. "
+    "In the curve's unit. A straight line has none, white noise its own (less 1 %).",
+    "oscillation": "Share of the power of the curve's second half at the epoch's period, in "
+    "[0, 1]. The running mean over one epoch is taken out first: it follows any slow change, and "
+    "leaves alone what repeats every epoch. A sine of that period has 1, white noise about "
+    "2 / points, a sawtooth 0.6: the rest of its power is in overtones, which do not count.",
+    "rise": "The curve's last value less its smallest: 0 if it still falls; in the curve's unit.",
+    "largest_relapse": "How far the curve ever climbs above the lowest value that it had before; "
+    "in its unit.",
+    "waiting": "Share of the run until the curve is above `level` for the first time; 1 if it "
+    "never is.",
+}
 
-    The blurrier an image, the smaller the share; white noise has 0.8, because most of an image's
-    frequencies are high in one direction or the other. The mean grey does not count.
+
+def sharpness(weights: Values, image_shape: tuple[int, int]) -> float:
+    """Share of the images' power at high frequencies, mean over units, in [0, 1].
 
     Args: weights: (pixels, units), a first layer's; image_shape: (height, width).
     """
@@ -33,10 +48,7 @@ def sharpness(weights: Values, image_shape: tuple[int, int]) -> float:
 
 
 def noise(values: Values) -> float:
-    """Standard deviation of the curve's second half around its running mean of 41 points.
-
-    In the curve's unit. A straight line has none, white noise its own (less 1 %).
-    """
+    """Standard deviation around the running mean; NaN where two points have none."""
     half = _second_half(values)
     window = min(NOISE_WINDOW, len(half) // 2 * 2 - 1)
     if window < 3:
@@ -47,14 +59,10 @@ def noise(values: Values) -> float:
 
 
 def oscillation(values: Values, period: float) -> float:
-    """Share of the power of the curve's second half at the epoch's period, in [0, 1].
-
-    The running mean over one epoch is taken out first: it follows any slow change, and leaves
-    alone what repeats every epoch. A sine of that period has 1, white noise about 2 / points, a
-    sawtooth 0.6: the rest of its power is in overtones, which do not count.
+    """Share of the power at the epoch's period, in [0, 1].
 
     Args: period: points an epoch; NaN is returned where two epochs and the running mean's margins
-        do not fit into the half.
+        do not fit into the second half.
     """
     half, epoch = _second_half(values), round(period)
     margin = epoch // 2
@@ -73,17 +81,17 @@ def oscillation(values: Values, period: float) -> float:
 
 
 def rise(values: Values) -> float:
-    """The curve's last value less its smallest: 0 if it still falls; in the curve's unit."""
+    """The last value less the smallest."""
     return float(values[-1] - values.min())
 
 
 def largest_relapse(values: Values) -> float:
-    """How far the curve ever climbs above the lowest value that it had before; in its unit."""
+    """The largest climb above the lowest value so far."""
     return float((values - np.minimum.accumulate(values)).max())
 
 
 def waiting(values: Values, level: float) -> float:
-    """Share of the run until the curve is above `level` for the first time; 1 if it never is."""
+    """Share of the run before the curve first exceeds `level`; 1 if it never does."""
     above = np.flatnonzero(values > level)
     return float(above[0] / len(values)) if len(above) else 1.0
 

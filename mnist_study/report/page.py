@@ -1,127 +1,222 @@
-"""A page as a list of blocks, written as Markdown and as one self-contained HTML file."""
+"""The report's page: the data of its template, and the files that are written from it."""
 
 from __future__ import annotations
 
 import base64
-import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from mnist_study.config import TrackingConfig
+from mnist_study.report import networks, softmax
+from mnist_study.report.evidence import judge, percent
+from mnist_study.report.measures import DEFINITIONS
+from mnist_study.report.pictures import Drawing, draw_causes, draw_figures
+from mnist_study.report.runs import EXACT, GRADIENTS, Cell, ReportRuns, read_runs
+from mnist_study.stats import Interval
+from mnist_study.tracking.client import log_to_run
+
+PAGE = "report.html"
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 @dataclass(frozen=True)
-class Heading:
-    """A title; level 1 is the page's."""
+class Reported:
+    """One of the report's experiments, and the accuracies that the report gives for it."""
 
-    text: str
-    level: int = 2
-
-
-@dataclass(frozen=True)
-class Text:
-    """A paragraph; **bold** and `code` are understood."""
-
-    text: str
+    title: str
+    train: str = ""
+    test: str = ""
 
 
-@dataclass(frozen=True)
-class Bullets:
-    """A list."""
+EXPERIMENTS = {
+    "softmax_full_001": Reported("full batch, rate 0.01", "close to 90 %", "hard to reach 90 %"),
+    "softmax_full_002": Reported("full batch, rate 0.02", "close to 90 %", "hard to reach 90 %"),
+    "softmax_full_003": Reported("full batch, rate 0.03", "close to 90 %", "hard to reach 90 %"),
+    "softmax_full_050": Reported("full batch, rate 0.5"),
+    "softmax_150": Reported("mini-batch 150", "about 89.3 %", "87.21 %"),
+    "softmax_1500": Reported("mini-batch 1500", "85.6 %", "86.25 %"),
+    "softmax_n": Reported("mini-batch n, a check"),
+    "network_2_constant": Reported("2 layers, constant rate", "", "97.75 %"),
+    "network_2_falling": Reported("2 layers, falling rate"),
+    "network_4_constant": Reported("4 layers, constant rate", "", "about 93 %, unstable"),
+    "network_4_falling": Reported("4 layers, falling rate"),
+}
+CONTROLS = {
+    "softmax_150_short": "mini-batch 150, as many steps as 1500",
+    "network_2_once": "2 layers, rate falling once over the run",
+    "network_4_once": "4 layers, rate falling once over the run",
+    "network_4_he": "4 layers, He initialisation",
+    "network_4_slow": "4 layers, rate 0.2",
+    "network_4_he_slow": "4 layers of 100, He initialisation, rate 0.2",
+    "network_4_he_slower": "4 layers of 100, He initialisation, rate 0.1",
+    "network_3_he_slow": "3 layers of 110, He initialisation, rate 0.2",
+    "network_2_he_slow": "2 layers of 125, He initialisation, rate 0.2",
+}
+EPOCHS = 50  # of the networks in the full study
 
-    items: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows under a head; cells are texts."""
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG file beside the page, and what it shows."""
-
-    name: str
-    caption: str
-
-
-Block = Heading | Text | Bullets | Table | Picture
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto;
-  padding: 0 1rem }
-h1, h2, h3 { line-height: 1.2 }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd; padding-bottom: .3rem }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; font-size: 14px; width: 100% }
-td, th { border: 1px solid #ddd; padding: .35rem .5rem; text-align: left; vertical-align: top }
-th { background: #f5f5f5 }
-code { background: #f3f3f3; padding: .1em .25em; font-size: 90% }
-figure { margin: 1.5rem 0 }
-img { max-width: 100% }
-figcaption { font-size: 14px; color: #555 }
-"""
+# Search -> network, accuracy to reach on test, largest standard deviation over seeds.
+TARGETS: dict[str, tuple[str, float, float | None]] = {
+    "softmax": ("softmax regression on mini-batches", 0.92, None),
+    "two_layer": ("784-100-10", 0.98, None),
+    "four_layer": ("784-100-100-100-10", 0.98, 0.0015),
+}
+SEARCHES = (*TARGETS, "softmax_report")  # studies whose champions the page quotes
+CLAIMS = (*softmax.CLAIMS, *networks.CLAIMS)
+CAUSES = (softmax.WRONG_GRADIENT, *networks.CAUSES)
 
 
-def markdown(blocks: Sequence[Block]) -> str:
-    """The page as Markdown; pictures are links to files beside it."""
-    return "\n\n".join(_markdown(block) for block in blocks) + "\n"
+def write_page(settings: TrackingConfig, parent: str, study: str, folder: Path) -> None:
+    """Write report.html and its figures, and log them to `parent`, the study's own run."""
+    runs = read_runs(settings, parent, SEARCHES)
+    figures, causes = list(draw_figures(runs)), list(draw_causes(runs))
+    pictures = {drawing.name: drawing.png for drawing in (*figures, *causes)}
+    files = {PAGE: render(runs, study, figures, causes).encode(), **pictures}
+    log_to_run(settings, parent, files=files)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    print(f"the report's page: {folder / PAGE}, also on the MLflow run of the study {study}")
 
 
-def _markdown(block: Block) -> str:
-    match block:
-        case Heading(text, level):
-            return f"{'#' * level} {text}"
-        case Text(text):
-            return text
-        case Bullets(items):
-            return "\n".join(f"- {item}" for item in items)
-        case Table(head, rows):
-            lines = [head, ["---"] * len(head), *rows]
-            return "\n".join(
-                f"| {' | '.join(c.replace('|', '/') for c in line)} |" for line in lines
-            )
-        case Picture(name, caption):
-            return f"![{caption}]({name})\n\n*{caption}*"
-
-
-def page_html(blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
-    """The page as one HTML file that needs no other. Args: pictures: name -> PNG file."""
-    title = next((b.text for b in blocks if isinstance(b, Heading)), "")
-    body = "\n".join(_html(block, pictures) for block in blocks)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+def render(
+    runs: ReportRuns, study: str, figures: Sequence[Drawing], causes: Sequence[Drawing]
+) -> str:
+    """The page as one HTML file that needs no other."""
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    environment.filters["inline"] = inline
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    shortened = runs[Cell("network_2_constant", EXACT)].values()
+    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
+        study=study,
+        finished=sum(len(seeds) for seeds in runs.runs.values()),
+        seeds=len(runs.seeds),
+        epochs=min((run.epochs for run in shortened), default=EPOCHS),
+        full_epochs=EPOCHS,
+        results=_results(runs),
+        claims=judge(CLAIMS, runs),
+        causes=judge(CAUSES, runs),
+        figures=figures,
+        cause_figures=causes,
+        controls=_controls(runs),
+        targets=_targets(runs),
+        settings=_settings(runs),
+        measures=DEFINITIONS,
+        missing=_missing(runs),
     )
 
 
-def _html(block: Block, pictures: Mapping[str, bytes]) -> str:
-    match block:
-        case Heading(text, level):
-            return f"<h{level}>{_inline(text)}</h{level}>"
-        case Text(text):
-            return f"<p>{_inline(text)}</p>"
-        case Bullets(items):
-            return "<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in items) + "</ul>"
-        case Table(head, rows):
-            first = "".join(f"<th>{_inline(cell)}</th>" for cell in head)
-            rest = "".join(
-                f"<tr>{''.join(f'<td>{_inline(c)}</td>' for c in row)}</tr>" for row in rows
-            )
-            return f'<div class="wide"><table><tr>{first}</tr>{rest}</table></div>'
-        case Picture(name, caption):
-            data = base64.b64encode(pictures[name]).decode()
-            shown = html.escape(caption, quote=True)
-            return (
-                f'<figure><img alt="{shown}" src="data:image/png;base64,{data}">'
-                f"<figcaption>{_inline(caption)}</figcaption></figure>"
-            )
+def inline(text: str) -> Markup:
+    """Text as HTML; `code` is understood, and no line begins with a per cent sign."""
+    safe = str(escape(text)).replace(" %", "\u00a0%")
+    return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", safe))  # noqa: S704 - escaped above
 
 
-def _inline(text: str) -> str:
-    safe = html.escape(text, quote=False)
-    safe = safe.replace(" %", "\u00a0%")  # no line begins with it
-    safe = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", safe)
-    return re.sub(r"`(.+?)`", r"<code>\1</code>", safe).replace("&lt;br&gt;", "<br>")
+def cells(experiments: Iterable[str]) -> list[Cell]:
+    """The cells of experiments; a softmax has one for each gradient."""
+    return [
+        Cell(name, gradient)
+        for name in experiments
+        for gradient in (GRADIENTS if name.startswith("softmax") else (EXACT,))
+    ]
+
+
+def _results(runs: ReportRuns) -> Iterator[list[str]]:
+    for cell in cells(EXPERIMENTS):
+        reported = EXPERIMENTS[cell.experiment]
+        if cell.gradient == EXACT and cell.experiment.startswith("softmax"):
+            reported = Reported(reported.title)  # the report knew its own gradient only
+        train, test = _accuracies(runs, cell)
+        yield [_title(cell, reported.title), reported.train, train, reported.test, test]
+
+
+def _controls(runs: ReportRuns) -> list[list[str]]:
+    return [
+        [_title(cell, CONTROLS[cell.experiment]), *_accuracies(runs, cell)]
+        for cell in cells(CONTROLS)
+    ]
+
+
+def _title(cell: Cell, title: str) -> str:
+    _, _, gradient = str(cell).partition(", ")
+    return f"`{cell.experiment}`: {title}" + (f", {gradient}" if gradient else "")
+
+
+def _accuracies(runs: ReportRuns, cell: Cell) -> list[str]:
+    """Train and test accuracy over seeds."""
+    values = {
+        split: [run.final[f"{split}_accuracy"] for run in runs[cell].values()]
+        for split in ("train", "test")
+    }
+    missing = len(runs.seeds) - len(runs[cell])
+    note = f"; {missing} missing, see below" if missing else ""
+    return [
+        _over_seeds(found) + note if found else "missing, see below" for found in values.values()
+    ]
+
+
+def _over_seeds(found: Sequence[float]) -> str:
+    return percent(Interval.of(found)) if len(found) > 1 else f"{found[0] * 100:.2f} %, n = 1"
+
+
+def _targets(runs: ReportRuns) -> Iterator[list[str]]:
+    for search, (title, target, spread) in TARGETS.items():
+        goal = f"{target * 100:.1f} %"
+        if spread:
+            goal += f", standard deviation under {spread * 100:.2f} points"
+        champion = runs.champions.get(search)
+        if champion is None:
+            command = f"not in this store: `python -m mnist_study +sweep={search}`"
+            yield [title, goal, command, "not searched"]
+            continue
+        reached = champion.mean >= target and (spread is None or champion.std < spread)
+        sure = "yes, with the whole interval" if champion.low >= target else "yes"
+        yield [title, goal, percent(champion), sure if reached else "no"]
+
+
+def _settings(runs: ReportRuns) -> Iterator[list[str]]:
+    """What distinguishes the experiments, each read from its first run of any outcome."""
+    tracked = [run for seeds in runs.runs.values() for run in seeds.values()] + runs.others
+    first = {run.cell.experiment: run.params for run in reversed(tracked) if run.params}
+    for name in (*EXPERIMENTS, *CONTROLS):
+        if name not in first:
+            continue
+        get = first[name].get
+        hidden = [get("model.width", "?")] * (int(get("model.depth", "1")) - 1)
+        drawn = ", drawn with replacement" if get("training.sampling") == "replacement" else ""
+        every = get("training.eval_every", "?")
+        yield [
+            f"`{name}`",
+            "-".join(["784", *hidden, "10"]),
+            "He" if get("model.init") == "he" else f"std {get('model.init_std', '?')}",
+            get("training.batch_size", "?") + drawn,
+            _rate(first[name]),
+            get("training.epochs", "?"),
+            "every epoch" if every == "epoch" else f"every {every} iterations",
+            "watched" if get("training.test") == "curve" else str(get("training.test")),
+        ]
+
+
+def _rate(params: Mapping[str, str]) -> str:
+    rate = params.get("optimizer.lr", "?")
+    if params.get("schedule") != "linear":
+        return f"{rate}, {params.get('schedule')}"
+    end = f"{100 * float(params.get('schedule.end_factor', '0')):g} %"
+    if params.get("schedule.restart") != "epoch":
+        return f"{rate}, falling to {end} once over the run"
+    if "schedule.tau" not in params:  # an epoch is one iteration
+        return f"{rate}, restarting with every iteration"
+    return f"{rate}, falling to {end} in {params['schedule.tau']} iterations of every epoch"
+
+
+def _missing(runs: ReportRuns) -> list[list[str]]:
+    seeds: dict[tuple[Cell, str], list[str]] = {}
+    for cell, seed, why in runs.missing(cells([*EXPERIMENTS, *CONTROLS])):
+        seeds.setdefault((cell, why), []).append(str(seed))
+    return [[str(cell), ", ".join(found), why] for (cell, why), found in seeds.items()]

@@ -1,20 +1,22 @@
-"""Which figures the report's page has, and what they show: runs in, drawings out."""
+"""The figures of the report's page: its figures 2 to 6 drawn anew, and one for each cause."""
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnist_study.report.evidence import IMAGE
 from mnist_study.report.figures import Band, Panel, band, curves, intervals, sheets
-from mnist_study.report.runs import EXACT, REPORT, Cell, ReportRuns
+from mnist_study.report.runs import GRADIENTS, REPORT, Cell, ReportRuns, network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHAPE = (28, 28)
 RATES = {"softmax_full_001": "0.01", "softmax_full_002": "0.02", "softmax_full_003": "0.03"}
 BATCHES = {"softmax_150": "150", "softmax_1500": "1500"}
 SCHEDULES = ("falling", "once", "constant")
@@ -35,15 +37,22 @@ METRIC = {"cost": "loss", "accuracy": "accuracy"}
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure under the name of its file."""
+    """A figure of the page."""
 
-    name: str
+    name: str  # of its PNG file
     caption: str
     figure: Figure
 
+    @functools.cached_property
+    def png(self) -> bytes:
+        """The content of its file."""
+        file = io.BytesIO()
+        self.figure.savefig(file, format="png")
+        return file.getvalue()
+
 
 def draw_figures(runs: ReportRuns) -> Iterator[Drawing]:
-    """The report's figures 2 to 6; those that have no run at all are left out."""
+    """The report's figures 2 to 6; a figure without any run is left out."""
     full = [
         [_splits(runs, Cell(name, REPORT), q, f"{q}, rate {rate}") for q in METRIC]
         for name, rate in RATES.items()
@@ -65,7 +74,7 @@ def draw_figures(runs: ReportRuns) -> Iterator[Drawing]:
     caption = f"Figure 5: the ten rows of W of softmax regression on mini-batches ({_SHEET})."
     yield from _sheets(runs, "figure5.png", caption, BATCHES, "batch")
     networks = [
-        [_splits(runs, _network(f"{depth}_{kind}"), q, f"{q}, {depth} layers, {kind} rate")
+        [_splits(runs, network(f"{depth}_{kind}"), q, f"{q}, {depth} layers, {kind} rate")
          for q in METRIC]
         for depth in (2, 4)
         for kind in ("constant", "falling")
@@ -75,16 +84,16 @@ def draw_figures(runs: ReportRuns) -> Iterator[Drawing]:
 
 
 def draw_causes(runs: ReportRuns) -> Iterator[Drawing]:
-    """One controlled experiment for each surprise: the same runs but for one thing."""
+    """A controlled experiment for each surprise: one thing changed."""
     gradient = [
-        [_tests(runs, {f"{g} gradient": Cell(name, g) for g in (REPORT, EXACT)}, q,
+        [_tests(runs, {f"{g} gradient": Cell(name, g) for g in GRADIENTS}, q,
                 f"test {q}, rate {rate}") for q in METRIC]
         for name, rate in (("softmax_full_003", "0.03"), ("softmax_full_050", "0.5"))
     ]  # fmt: skip
     caption = "Cause 1, the gradient: full-batch softmax with the report's and with the exact one."
     yield from _curves("cause_gradient.png", caption, gradient)
     schedule = [
-        [_tests(runs, {kind: _network(f"{depth}_{kind}") for kind in SCHEDULES}, q,
+        [_tests(runs, {kind: network(f"{depth}_{kind}") for kind in SCHEDULES}, q,
                 f"test {q}, {depth} layers, last tenth", tail=0.1) for q in METRIC]
         for depth in (2, 4)
     ]  # fmt: skip
@@ -92,7 +101,7 @@ def draw_causes(runs: ReportRuns) -> Iterator[Drawing]:
         "Cause 2, the schedule: a rate that falls in every epoch, once over the run, or never."
     )
     yield from _curves("cause_schedule.png", caption, schedule)
-    start = {label: _network(name) for label, name in STARTS.items()}
+    start = {label: network(name) for label, name in STARTS.items()}
     init = [[_tests(runs, start, q, f"test {q}, 4 layers") for q in METRIC]]
     caption = "Cause 3, the initialisation: four layers from std 0.01 at two rates, and from He's."
     yield from _curves("cause_initialisation.png", caption, init)
@@ -103,22 +112,18 @@ def draw_causes(runs: ReportRuns) -> Iterator[Drawing]:
 
 
 def _seeds(
-    runs: ReportRuns, name: str, caption: str, networks: Mapping[str, str]
+    runs: ReportRuns, file: str, caption: str, networks: Mapping[str, str]
 ) -> Iterator[Drawing]:
     """Every seed's error on the test set, by network."""
     groups = {
         f"{label} ({len(found)} runs)": [
             100 * (1 - run.final["test_accuracy"]) for run in found.values()
         ]
-        for label, network in networks.items()
-        for found in [runs[_network(network)]]
+        for label, name in networks.items()
+        for found in [runs[network(name)]]
     }
     if any(len(found) > 1 for found in groups.values()):
-        yield Drawing(name, caption, intervals(groups, "test error"))
-
-
-def _network(name: str) -> Cell:
-    return Cell(f"network_{name}", EXACT)
+        yield Drawing(file, caption, intervals(groups, "test error"))
 
 
 def _splits(
@@ -143,14 +148,14 @@ def _band(
     runs: ReportRuns, cell: Cell, metric: str, per_epoch: bool = False, tail: float = 1.0
 ) -> Band | None:
     tracked = list(runs[cell].values())
-    found = [runs.curve(run, metric) for run in tracked]
-    length = min((len(curve.steps) for curve in found), default=0)
+    found = [runs.history(run, metric) for run in tracked]
+    length = min((len(history.steps) for history in found), default=0)
     if length == 0:
         return None
     start = length - max(1, round(length * tail))
     every = max(1, length // tracked[0].epochs) if per_epoch else 1
     final = float(np.mean([run.final[metric.replace("/", "_")] for run in tracked]))
-    values = [curve.values[start:length] for curve in found]
+    values = [history.values[start:length] for history in found]
     return band(found[0].steps[start:length], values, final, every)
 
 
@@ -168,7 +173,7 @@ def _sheets(
             for experiment, value in cells.items()
             if (found := runs[Cell(experiment, gradient)])
         }
-        for gradient in (REPORT, EXACT)
+        for gradient in GRADIENTS
     ]
     if any(rows):
-        yield Drawing(name, caption, sheets([row for row in rows if row], SHAPE))
+        yield Drawing(name, caption, sheets([row for row in rows if row], IMAGE))

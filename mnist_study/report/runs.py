@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,11 @@ from mnist_study.config import TrackingConfig
 from mnist_study.stats import Interval
 from mnist_study.study.champion import CHAMPION
 from mnist_study.study.runs import STUDY
-from mnist_study.tracking.client import children, client_for, ensure_experiment
+from mnist_study.tracking.client import StoredRun, children, client_for, search_runs
 from mnist_study.tracking.recorder import CURVES, THINNED
 
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-
 # The two gradients of the softmax; the networks have the exact one only.
-REPORT, EXACT = "report", "exact"
+GRADIENTS = REPORT, EXACT = "report", "exact"
 
 
 @dataclass(frozen=True)
@@ -39,9 +36,14 @@ class Cell:
         return f"{self.experiment}, {self.gradient} gradient" if softmax else self.experiment
 
 
+def network(name: str) -> Cell:
+    """A network's cell: its gradient is the exact one."""
+    return Cell(f"network_{name}", EXACT)
+
+
 @dataclass(frozen=True, eq=False)
 class TrackedRun:
-    """One run as the store tells it."""
+    """One run as the store has it."""
 
     run_id: str
     cell: Cell
@@ -55,8 +57,8 @@ class TrackedRun:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One metric along a run."""
+class History:
+    """Every point of one metric of a run."""
 
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
@@ -81,16 +83,16 @@ class ReportRuns:
         tried = {run.seed for run in self.others}
         return sorted(tried.union(*(self.runs[cell] for cell in self.runs)))
 
-    @functools.cache  # noqa: B019 - one value of this class a process
-    def curve(self, run: TrackedRun, metric: str) -> Curve:
-        """A metric's whole history."""
+    @functools.cache  # noqa: B019 - a process reads one study
+    def history(self, run: TrackedRun, metric: str) -> History:
+        """A metric along the run; no points if the run has none."""
         if run.thinned:
             steps, values = self._arrays(run, CURVES).get(metric, np.empty((2, 0)))
-            return Curve(steps.astype(np.int64), values)
-        history = client_for(self.settings).get_metric_history(run.run_id, metric)
-        points = sorted((point.step, point.value) for point in history)
-        steps, values = np.array(points, np.float64).reshape(-1, 2).T
-        return Curve(steps.astype(np.int64), values)
+        else:
+            history = client_for(self.settings).get_metric_history(run.run_id, metric)
+            points = sorted((point.step, point.value) for point in history)
+            steps, values = np.array(points, np.float64).reshape(-1, 2).T
+        return History(steps.astype(np.int64), values)
 
     @functools.cache  # noqa: B019
     def first_weights(self, run: TrackedRun) -> NDArray[np.float32]:
@@ -116,51 +118,37 @@ class ReportRuns:
         ]
 
 
-def find_study(settings: TrackingConfig, name: str) -> str | None:
-    """The id of a study's own run, if the store has it."""
-    found = client_for(settings).search_runs(
-        [ensure_experiment(settings)],
-        f"tags.{STUDY} = '{name}' and tags.kind = 'study'",
-        max_results=1,
-    )
-    return str(found[0].info.run_id) if found else None
+def find_study(settings: TrackingConfig, name: str) -> StoredRun | None:
+    """A study's own run, the newest of that name, if the store has it."""
+    found = search_runs(settings, f"tags.{STUDY} = '{name}' and tags.kind = 'study'")
+    return found[-1] if found else None
 
 
 def read_runs(settings: TrackingConfig, parent_id: str, searches: Iterable[str]) -> ReportRuns:
     """Read what the store knows of a report study, and of the champions of `searches`."""
     runs = ReportRuns(settings)
     for child in children(settings, parent_id):
-        run = _tracked(child)
-        if run is None:
+        if "experiment" not in child.data.tags:
             continue
+        run = _tracked(child)
         if run.status == "FINISHED":
             runs.runs.setdefault(run.cell, {})[run.seed] = run
         else:
             runs.others.append(run)
-    for name in searches:
-        champion = _champion(settings, name)
-        if champion:
-            runs.champions[name] = champion
+    found = {name: _champion(settings, name) for name in searches}
+    runs.champions = {name: champion for name, champion in found.items() if champion}
     return runs
 
 
-def _tracked(child: Run) -> TrackedRun | None:
-    params, tags = child.data.params, child.data.tags
-    experiment = tags.get("experiment")
-    if experiment is None:
-        return None
-    final = {
-        key.removeprefix("final/"): float(value)
-        for key, value in child.data.metrics.items()
-        if key.startswith("final/")
-    }
+def _tracked(child: StoredRun) -> TrackedRun:
+    params, tags, metrics = child.data.params, child.data.tags, child.data.metrics
     return TrackedRun(
         run_id=child.info.run_id,
-        cell=Cell(experiment.removesuffix("_exact"), params["training.gradient"]),
+        cell=Cell(tags["experiment"].removesuffix("_exact"), params["training.gradient"]),
         seed=int(params["training.seed"]),
         status=child.info.status,
         why=_why(child.info.status, tags),
-        final=final,
+        final={k.removeprefix("final/"): v for k, v in metrics.items() if k.startswith("final/")},
         epochs=int(params["training.epochs"]),
         params=params,
         thinned=THINNED in tags,
@@ -174,13 +162,8 @@ def _why(status: str, tags: Mapping[str, str]) -> str:
 
 
 def _champion(settings: TrackingConfig, study: str) -> Interval | None:
-    run_id = find_study(settings, study)  # the champion's figures stand on the study's own run too
-    if run_id is None:
-        return None
-    figures: dict[str, Any] = client_for(settings).get_run(run_id).data.metrics
-    names = ("seeds", "mean", "std", "ci95_low", "ci95_high")
-    keys = [f"{CHAMPION}/{'' if name == 'seeds' else 'test_accuracy_'}{name}" for name in names]
-    if any(key not in figures for key in keys):
-        return None
-    n, *rest = (figures[key] for key in keys)
-    return Interval(int(n), *rest)
+    run = find_study(settings, study)
+    metrics = run.data.metrics if run else {}
+    names = ["seeds", *(f"test_accuracy_{key}" for key in ("mean", "std", "ci95_low", "ci95_high"))]
+    n, *rest = (metrics.get(f"{CHAMPION}/{name}", float("nan")) for name in names)
+    return Interval(int(n), *rest) if np.isfinite([n, *rest]).all() else None

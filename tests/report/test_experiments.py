@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from mnist_study.config import CONF
 from mnist_study.nn.schedules import constant
-from mnist_study.report.contents import CONTROLS, EXPERIMENTS
+from mnist_study.report.page import CONTROLS, EXPERIMENTS
 from mnist_study.run import compose_run
 from tests.composing import composed
 

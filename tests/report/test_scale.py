@@ -23,7 +23,7 @@ def test_scale_shortens_a_run(scale, epochs):
 
 
 @pytest.mark.parametrize("scale", [0, -1, 1.5, "half"])
-def test_a_scale_that_is_no_share_is_refused(scale):
+def test_a_scale_that_is_no_share_is_rejected(scale):
     """The rule names the key."""
     with pytest.raises(ConfigError, match=r"0 < report\.scale <= 1 must hold"):
         scaled(config(report={"scale": scale}))

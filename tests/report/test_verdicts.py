@@ -8,10 +8,16 @@ import pytest
 from mnist_study.config import TrackingConfig
 from mnist_study.report import networks as report_networks
 from mnist_study.report import softmax as report_softmax
-from mnist_study.report.contents import CAUSES, CLAIMS
-from mnist_study.report.evidence import champions_differ, difference, final, spread_ratio
-from mnist_study.report.runs import EXACT, REPORT, Cell, Curve, ReportRuns, TrackedRun
-from mnist_study.report.verdicts import judge
+from mnist_study.report.evidence import (
+    Claim,
+    champions_differ,
+    difference,
+    final,
+    judge,
+    spread_ratio,
+)
+from mnist_study.report.page import CAUSES, CLAIMS
+from mnist_study.report.runs import EXACT, REPORT, Cell, History, ReportRuns, TrackedRun
 from mnist_study.stats import Interval
 
 SEEDS = range(5)
@@ -41,16 +47,17 @@ class Known(ReportRuns):
                 self.weights[run] = known["weights"](seed)
         return cell
 
-    def curve(self, run, metric):
+    def history(self, run, metric):
         values = self.curves[run, metric]
-        return Curve(5 * np.arange(1, len(values) + 1), values)
+        return History(5 * np.arange(1, len(values) + 1), values)
 
     def first_weights(self, run):
         return self.weights[run]
 
 
-def verdict(question, runs):
-    return judge([question], runs)[0].finding.verdict
+def verdict(test, runs):
+    ((_, finding),) = judge([Claim("statement", "rule", test)], runs)
+    return finding.verdict
 
 
 def white(seed, scale, points=400):
@@ -93,8 +100,8 @@ def test_smaller_batch_blurrier_and_noisier():
     assert "noisier curves at equal epochs: holds; " in found
 
 
-def test_steps_are_told_from_the_batch():
-    """Images that are blurrier only because more steps were taken are named as that."""
+def test_the_effect_of_steps_is_separated_from_that_of_the_batch():
+    """Images that are blurrier only because more steps were taken are reported as such."""
     runs = Known()
     for gradient in (REPORT, EXACT):
         batches(runs, gradient, sharp_small=0.2, noise_small=0.3, sharp_short=0.6)
@@ -176,7 +183,7 @@ SAW, QUIET = 0.05 * (np.arange(400) % 8), np.zeros(400)
     ("once", "expected"),
     [(QUIET, "holds only with a rate that restarts every epoch"), (SAW, "holds")],
 )
-def test_oscillation_is_laid_to_the_restart(once, expected):
+def test_oscillation_is_attributed_to_the_restart(once, expected):
     """A rate that falls once and does not swing leaves the restart as the reason."""
     runs = Known()
     for depth in (2, 4):
@@ -272,6 +279,7 @@ def test_nothing_is_judged_from_an_empty_study():
     """Nine claims and four causes stand there, each with what it lacks."""
     claims, causes = judge(CLAIMS, Known()), judge(CAUSES, Known())
     assert (len(claims), len(causes)) == (9, 4)
-    for one in (*claims, *causes):
-        assert one.finding.verdict.startswith("cannot be judged: ")
-        assert one.statement
+    for claim, finding in (*claims, *causes):
+        assert finding.verdict.startswith("cannot be judged: ")
+        assert claim.statement
+        assert claim.rule

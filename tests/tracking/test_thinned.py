@@ -43,12 +43,12 @@ def test_a_thinned_run_says_so(run):
 def test_the_report_reads_every_point(run):
     """Steps and values as they happened."""
     known = TrackedRun(run[1], Cell("x", "exact"), 0, "FINISHED", "", {}, 1, thinned=True)
-    curve = ReportRuns(run[0]).curve(known, "validation/loss")
+    curve = ReportRuns(run[0]).history(known, "validation/loss")
     expected = [tracked.scores(5 * k, "train", "validation")["validation"].loss
                 for k in range(1, POINTS + 1)]  # fmt: skip
     assert list(curve.steps) == list(range(5, 5 * POINTS + 1, 5))
     assert list(curve.values) == expected
-    assert not len(ReportRuns(run[0]).curve(known, "no/metric").steps)
+    assert not len(ReportRuns(run[0]).history(known, "no/metric").steps)
 
 
 def test_a_short_curve_is_sent_whole(tmp_path):

@@ -16,7 +16,7 @@ CONTRACTS = {
     "numpy": "nn and data import NumPy, the standard library and each other",
     "textbook": "nn/textbook.py runs by itself; its last lines import the data",
     "mlflow": "MLflow is imported by tracking/client.py alone",
-    "matplotlib": "files of figures and pictures import matplotlib; the client loads it early",
+    "matplotlib": "only files of figures and pictures import matplotlib",
     "sweeper": "the sweeper is used by its public module, and by the upper layers",
     "plugin": "the sweeper knows neither digits nor MLflow",
     "folder": "a folder of source has at most a dozen files, the sweeper's sixteen",
@@ -37,7 +37,7 @@ LAYERS = [  # top to bottom; a file imports its own layer and those below it
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 SWEEPS = {"__main__", "cli", "report", "job", "study"}  # who may import the sweeper
 STDLIB = sys.stdlib_module_names
-DRAWING = ("figure", "figures", "pictures", "tracking.client")  # which loads it ahead of time
+DRAWING = ("figure", "figures", "pictures")
 LATE = {"imageio", "PIL", "tqdm"}  # data may import them inside a function
 
 

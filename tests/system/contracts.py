@@ -16,7 +16,7 @@ CONTRACTS = {
     "numpy": "nn and data import NumPy, the standard library and each other",
     "textbook": "nn/textbook.py runs by itself; its last lines import the data",
     "mlflow": "MLflow is imported by tracking/client.py alone",
-    "matplotlib": "only files of figures and pictures draw",
+    "matplotlib": "only files of figures and pictures import matplotlib",
     "sweeper": "the sweeper is used by its public module, and by the upper layers",
     "plugin": "the sweeper knows neither digits nor MLflow",
     "folder": "a folder of source has at most a dozen files, the sweeper's sixteen",
@@ -37,6 +37,7 @@ LAYERS = [  # top to bottom; a file imports its own layer and those below it
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
 SWEEPS = {"__main__", "cli", "report", "job", "study"}  # who may import the sweeper
 STDLIB = sys.stdlib_module_names
+DRAWING = ("figure", "figures", "pictures")
 LATE = {"imageio", "PIL", "tqdm"}  # data may import them inside a function
 
 
@@ -102,7 +103,8 @@ def violations(root: Path) -> set[tuple[str, str]]:
     for module, (path, text) in files.items():
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         for one in imports(module, package, text):
-            if one.what not in files and one.what.rpartition(".")[0] in files:
+            private = within(one.what, SWEEPER) and "._" in one.what
+            if one.what not in files and one.what.rpartition(".")[0] in files and not private:
                 one = one._replace(what=one.what.rpartition(".")[0])  # noqa: PLW2901
             everything.append(one)
     broken = {
@@ -143,11 +145,7 @@ def breaches(one: Import, lines: int) -> list[str]:  # noqa: C901  # one line a 
         broken.append("plugin")
     if root == "mlflow" and of != "mnist_study.tracking.client":
         broken.append("mlflow")
-    if (
-        root == "matplotlib"
-        and not one.typing
-        and not of.endswith(("figure", "figures", "pictures"))
-    ):
+    if root == "matplotlib" and not one.typing and not of.endswith(DRAWING):
         broken.append("matplotlib")
     if within(of, "hydra_plugins"):
         return broken

@@ -51,8 +51,8 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(typed, tmp_path):
     ("typed", "named"),
     [("optimizer=sgdd", "optimizer/sgdd"), ("model.depht=3", "depht"), ("modell=mlp", "modell")],
 )
-def test_what_hydra_refuses_keeps_hydras_message(typed, named, tmp_path):
-    """An unknown group, option or key: Hydra's own words and exit code, no traceback, no file."""
+def test_an_error_of_hydra_keeps_its_message(typed, named, tmp_path):
+    """An unknown group, option or key: Hydra's own message and exit code, no traceback, no file."""
     done = mnist_study("tracking=none", typed, folder=tmp_path)
     assert done.returncode == 1
     assert named in done.stderr
@@ -77,8 +77,8 @@ def test_a_diverged_run_says_where(tmp_path):
         ("hydra.sweeper.direction=up", "hydra.sweeper.direction"),
     ],
 )
-def test_a_mistaken_search_is_refused_before_it_starts(typed, named, tmp_path):
-    """Bounds the wrong way round, an unknown key or direction: named, and no trial is started."""
+def test_a_mistake_in_a_search_aborts_before_the_first_trial(typed, named, tmp_path):
+    """Swapped bounds, an unknown key or direction: the message names it, and no trial starts."""
     done = mnist_study("+sweep=optuna", "tracking=none", typed, folder=tmp_path)
     assert done.returncode in (1, 2)
     assert named in done.stderr

@@ -1,4 +1,4 @@
-"""What a person sees of two runs in MLflow's pages: a real server, a real browser."""
+"""Two runs in MLflow's pages, as a person sees them: a real server, a real browser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.command import mnist_study
 from tests.mlflow_server import Server
 from tests.needs import needs
 
-CALM = {  # MLflow opens panels over the page unless it believes that they were seen
+SEEN = {  # MLflow opens panels over the page unless it believes that they were seen
     "mlflow.workflowType_v1": '"machine_learning"',
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
     "mlflow.assistant.panelOpen_v1": "false",
@@ -64,14 +64,14 @@ def runs(server: Server, tmp_path_factory):
     return experiment, hints, [re.search(r"runs/(\w+)", hint)[1] for hint in hints]
 
 
-def page(browser, server, address, *words, patience=40):
+def page(browser, server, address, *words, timeout=40):
     """Open an address from a blank page and wait until all the words are on it; its text."""
     browser.get(server.uri)
-    for key, value in CALM.items():
+    for key, value in SEEN.items():
         browser.execute_script("localStorage.setItem(arguments[0], arguments[1])", key, value)
     browser.get("about:blank")
     browser.get(address)
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
     text = ""
     while time.monotonic() < until:
         text = browser.find_element(By.TAG_NAME, "body").text

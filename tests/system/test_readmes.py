@@ -36,10 +36,11 @@ RUNS = {  # command: what is added to make it short
     "python -m mnist_study +sweep=optuna hydra.sweeper.study_name=wide sampler=random "
     "pruner=hyperband 'optimizer.lr=tag(log,interval(1e-3,2))'": UNTRACKED,
     "python -m mnist_study +sweep=pareto": UNTRACKED,
-    "python -m mnist_study +sweep=widths": UNTRACKED,
-    "python -m mnist_study +sweep=report report.scale=0.05": REPORT,
+    "python -m mnist_study +sweep=widths": f"{UNTRACKED} model.depth=2 widths.first=16",
+    "python -m mnist_study +sweep=report": REPORT,
     "python -m mnist_study.report": "",
-    "python -m mnist_study +sweep=report hydra.sweeper.study_name=whole": f"{REPORT} tracking=none",
+    "python -m mnist_study +sweep=report report.scale=0.05 "
+    "hydra.sweeper.study_name=brief": f"{REPORT} tracking=none",
     "python -m mnist_study.study list": "",
     "python -m mnist_study.study show optuna": "",
     "python -m tests.benchmarks.trainer": "--short --parts steps --optimizers sgd --out .",

@@ -242,7 +242,8 @@ def test_ctrl_c_in_process(tmp_path, number):
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["controller", "terminal"])
 def test_ctrl_c_ends_trials_at_their_step_and_names_the_way_on(tmp_path, send):
     """Nothing is left running; the command that is printed finishes the study with equal points."""
-    study_of = ("hydra.sweeper.n_trials=6", "sleep=0.3", *JOBLIB)
+    # a trial outlasts the second after which its worker looks at the study again
+    study_of = ("hydra.sweeper.n_trials=6", "sleep=0.6", *JOBLIB)
     controller = start(tmp_path, *study_of)
     wait_for_trials(tmp_path, 2)
     send(controller.pid, signal.SIGINT)  # sent to the controller alone, the study tells workers

@@ -50,12 +50,6 @@ class Run:
         return epochs if self.eval_every is None else epochs * steps // self.eval_every
 
     @property
-    def layer_sizes(self) -> list[int]:
-        """Units from pixels to classes, [784, 100, 10]."""
-        weights = self.network.weights
-        return [weights[0].shape[0], *(weight.shape[1] for weight in weights)]
-
-    @property
     def watched(self) -> dict[str, Feed]:
         """The sets that are scored along the curves."""
         names = ["validation", "test"] if self.settings.test == "curve" else ["validation"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
@@ -90,7 +90,7 @@ def train(
     """
     batches, step = Batches(training, batch_size, sampling, rng), 0
     for epoch in range(1, epochs + 1):
-        total, points = RunningScore(), Means()
+        total, points = RunningScore(), list[dict[str, Score]]()
         for batch in batches.epoch():
             lr = optimizer.lr * schedule(step)
             loss, correct = network.loss_and_gradient(batch, loss_function)
@@ -100,12 +100,12 @@ def train(
             step += 1
             total.add(loss, correct, len(batch.labels))
             if eval_every is not None and step % eval_every == 0:
-                points.add(scores := _score_all(network, loss_function, watched))
+                points.append(scores := _score_all(network, loss_function, watched))
                 train = Score(loss, correct / len(batch.labels))
                 yield Measured(step, epoch, lr, {"train": train, **scores})
         if eval_every is None:
-            points.add(_score_all(network, loss_function, watched))
-        yield EpochEnded(step, epoch, lr, {"train": total.score(), **points.result()})
+            points.append(_score_all(network, loss_function, watched))
+        yield EpochEnded(step, epoch, lr, {"train": total.score(), **mean_scores(points)})
 
 
 def _score_all(
@@ -186,20 +186,9 @@ class RunningScore:
         return Score(self._loss / self._images, self._correct / self._images)
 
 
-class Means:
-    """Plain means of scores, by name."""
-
-    def __init__(self) -> None:
-        self._scores: dict[str, list[Score]] = {}
-
-    def add(self, scores: Mapping[str, Score]) -> None:
-        """Count each score once."""
-        for name, score in scores.items():
-            self._scores.setdefault(name, []).append(score)
-
-    def result(self) -> dict[str, Score]:
-        """The mean of each name that was added."""
-        return {
-            name: Score(fmean(s.loss for s in scores), fmean(s.accuracy for s in scores))
-            for name, scores in self._scores.items()
-        }
+def mean_scores(points: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
+    """The plain mean of each set's scores, by name."""
+    return {
+        name: Score(fmean(p[name].loss for p in points), fmean(p[name].accuracy for p in points))
+        for name in (points[0] if points else ())
+    }

@@ -58,7 +58,7 @@ def test_an_experiment_has_the_reports_settings(run, expected):
     """Layers, gradient, batch, rate, length and curves are those of the report's table."""
     layers, gradient, batch, lr, iterations, every = expected
     steps = -(-len(run.dataset.train.labels) // run.batch_size)
-    assert run.layer_sizes == layers
+    assert [len(w) for w in run.network.weights] + [10] == layers
     assert run.settings.gradient == gradient
     assert (run.batch_size, run.optimizer.lr) == (batch, lr)
     assert run.settings.epochs * steps == iterations

@@ -1,6 +1,6 @@
 """Optimizers: each is given a gradient and a rate, and moves one flat parameter vector in place.
 
-`lr` is the base rate that a schedule scales; `step` is told the rate of the moment. A step may
+`lr` is the base rate that a schedule scales; `step` is given the rate of the moment. A step may
 overwrite the gradient: it is the cheapest scratch there is.
 """
 

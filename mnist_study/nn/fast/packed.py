@@ -33,7 +33,7 @@ from mnist_study.nn.layers import Array
 Lengths = NDArray[np.unsignedinteger[Any]]  # (n,): from this column on, an image is 0
 Order = NDArray[np.intp]  # (pixels,): the pixel that each column holds
 
-# The shares of a batch at which a step of the stairs ends, found by measuring: more steps leave out
+# The shares of a batch at which a step of the staircase ends, found by measuring: more steps leave out
 # more, but the more units, the more images BLAS wants in a product.
 CUTS, WIDE_CUTS = (0.35, 0.7, 0.93), (0.75,)
 ROUND = 16  # images, and columns: steps end at multiples, so that the same spans come again
@@ -180,7 +180,7 @@ class PackedInput(TiledMatmul, Input):
         return weight if self.order is None else weight[self.order]
 
     def _steps_of(self, lengths: Lengths, x: Array) -> list[Step]:
-        """The stairs under which a batch is not 0, but for steps that save too little."""
+        """The staircase under which a batch is not 0, but for steps that save too little."""
         stops, lasts = self._cuts.get(len(x)) or self._cut(*x.shape)
         widths = [self._rounded[end] for end in lengths.take(lasts).tolist()]
         steps = []

@@ -33,8 +33,8 @@ from mnist_study.nn.layers import Array
 Lengths = NDArray[np.unsignedinteger[Any]]  # (n,): from this column on, an image is 0
 Order = NDArray[np.intp]  # (pixels,): the pixel that each column holds
 
-# The shares of a batch at which a step of the staircase ends, found by measuring: more steps leave out
-# more, but the more units, the more images BLAS wants in a product.
+# The shares of a batch at which a step of the staircase ends, found by measuring: more steps leave
+# out more, but the more units, the more images BLAS wants in a product.
 CUTS, WIDE_CUTS = (0.35, 0.7, 0.93), (0.75,)
 ROUND = 16  # images, and columns: steps end at multiples, so that the same spans come again
 WORTH = 100_000  # multiply-adds; a step that saves less costs more than it saves

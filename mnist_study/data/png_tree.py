@@ -162,16 +162,14 @@ def write(root: Path, table: Table) -> None:
 
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise FileExistsError(f"ROOT must be a new or empty folder, got {root}")
-    labels = table.labels.tolist()
-    rows = [("Train", row) for row in range(table.training)]
-    rows += [("Test", row) for row in range(len(labels) - table.training)]
+    rows = range(len(table.labels))
     scratch = root.with_name(f".{root.name}.{os.getpid()}.part")
     try:
-        for part, label in {(p, labels[k]) for k, (p, _) in enumerate(rows)}:
-            (scratch / part / str(label)).mkdir(parents=True)
-        for k, (part, row) in enumerate(_progress(rows, "writing PNG files")):
-            image = table.images[k].reshape(table.image_shape)
-            iio.imwrite(scratch / part / str(labels[k]) / f"{row:05}.png", image)
+        for row in _progress(rows, "writing PNG files"):
+            part, k = ("Train", row) if row < table.training else ("Test", row - table.training)
+            folder = scratch / part / str(table.labels[row])
+            folder.mkdir(parents=True, exist_ok=True)
+            iio.imwrite(folder / f"{k:05}.png", table.images[row].reshape(table.image_shape))
         scratch.replace(root)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

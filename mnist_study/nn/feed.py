@@ -75,7 +75,6 @@ class Input(Matmul):
 
     def feed(self, split: Split, weight: Array) -> Feed:
         """`split` as this input reads it. Args: weight: the first layer's, (pixels, units)."""
-        del weight
         return Feed(split)
 
     def load(self, batch: Batch, x: Array) -> None:

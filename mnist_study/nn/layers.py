@@ -34,7 +34,6 @@ class Layer:
 
     def parameter_shapes(self, fan_in: int) -> Sequence[tuple[int, ...]]:
         """Shapes of the trained arrays; none by default."""
-        del fan_in
         return ()
 
     def bind(self, parameters: Array, gradient: Array, fan_in: int) -> None:
@@ -113,7 +112,6 @@ class Dense(Layer):
 
     def units(self, fan_in: int) -> int:
         """`fan_out`, whatever enters."""
-        del fan_in
         return self.fan_out
 
     def parameter_shapes(self, fan_in: int) -> Sequence[tuple[int, ...]]:
@@ -135,7 +133,6 @@ class Dense(Layer):
 
     def forward(self, x: Array, y: Array, *, training: bool) -> None:
         """See the class."""
-        del training
         weight, bias = self.parameters
         self.matmul.forward(x, weight, y)
         if self.scale != 1:
@@ -171,7 +168,6 @@ class Activation(Layer):
 
     def backward(self, x: Array, y: Array, grad_y: Array, grad_x: Array | None) -> None:
         """Chain rule: grad_x = grad_y * f'(x)."""
-        del x
         if grad_x is not None:
             self.derivative(y)
             np.multiply(grad_y, y, out=grad_x)
@@ -186,7 +182,6 @@ class Relu(Activation):
 
     def forward(self, x: Array, y: Array, *, training: bool) -> None:
         """As a clip: NumPy has vector instructions for it, a third of the time of `maximum`."""
-        del training
         x.clip(*_ABOVE_ZERO[x.dtype], out=y)
 
     def derivative(self, y: Array) -> None:
@@ -199,7 +194,6 @@ class Sigmoid(Activation):
 
     def forward(self, x: Array, y: Array, *, training: bool) -> None:
         """See the class."""
-        del training
         np.multiply(x, 0.5, out=y)
         np.tanh(y, out=y)
         y += 1
@@ -217,7 +211,6 @@ class Tanh(Activation):
 
     def forward(self, x: Array, y: Array, *, training: bool) -> None:
         """See the class."""
-        del training
         np.tanh(x, out=y)
 
     def derivative(self, y: Array) -> None:

@@ -99,7 +99,7 @@ class CrossEntropy(Loss):
         np.add(buffers.at_label, buffers.rows, out=buffers.at_label)
         # mode "clip" writes straight into `out`; labels are in range
         own = flat.take(buffers.at_label, out=buffers.own, mode="clip")  # (batch,)
-        correct = int(np.count_nonzero(_hits(z, own, labels, buffers)))
+        correct = _count_correct(z, own, labels)
         np.exp(z, out=z)  # in (0, 1]: the largest is exp(0)
         totals = np.add.reduce(z, axis=0, out=buffers.totals)  # (batch,), in [1, classes]
         losses = np.log(totals, out=buffers.largest)
@@ -113,8 +113,6 @@ class Buffers:
 
     rows: NDArray[np.intp]  # (batch,), 0, 1, 2, ...
     at_label: NDArray[np.intp]  # (batch,), where in the flat logits each image's own class lies
-    is_largest: NDArray[np.bool_]  # (classes, batch)
-    is_hit: NDArray[np.bool_]  # (batch,)
     largest: Array  # (batch,)
     totals: Array  # (batch,)
     own: Array  # (batch,), of the image's own class
@@ -122,25 +120,17 @@ class Buffers:
     @classmethod
     def make(cls, logits: Array) -> Buffers:
         """Buffers for batches of one size."""
-        batch, classes = logits.shape
-        return cls(
-            np.arange(batch),
-            np.empty(batch, np.intp),
-            np.empty((classes, batch), np.bool_),
-            np.empty(batch, np.bool_),
-            *np.empty((3, batch), logits.dtype),
-        )
+        batch = len(logits)
+        floats = np.empty((3, batch), logits.dtype)
+        return cls(np.arange(batch), np.empty(batch, np.intp), *floats)
 
 
-def _hits(z: Array, own: Array, labels: Labels, buffers: Buffers) -> NDArray[np.bool_]:
-    """Which images the largest logit classifies correctly; `z` is the logits less the largest.
+def _count_correct(z: Array, own: Array, labels: Labels) -> int:
+    """Images whose own logit is the largest; `z` is the logits less the largest of each image.
 
-    An image is a hit if its own logit is now 0. Only where an image has two largest logits does it
+    That logit is now 0. Only where an image has two largest logits does it
     matter which comes first, and `argmax`, ten times as slow, knows.
     """
-    np.equal(z, 0, out=buffers.is_largest)
-    if np.count_nonzero(buffers.is_largest) > len(labels):
-        np.equal(buffers.is_largest.argmax(axis=0), labels, out=buffers.is_hit)
-    else:
-        np.equal(own, 0, out=buffers.is_hit)
-    return buffers.is_hit
+    is_largest = z == 0
+    ties = np.count_nonzero(is_largest) > len(labels)
+    return int(np.count_nonzero(is_largest.argmax(axis=0) == labels if ties else own == 0))

@@ -28,27 +28,26 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A point on the curves, taken every `eval_every` iterations."""
+class Point:
+    """Where training is, and how well the network does there."""
 
     step: int  # optimizer steps done so far, all epochs
     epoch: int  # of this step, 1 for the first
     lr: float  # the rate of this step
-    scores: Mapping[str, Score]  # "train": this step's mini-batch; "validation", "test": all of it
+    scores: Mapping[str, Score]  # of "train", "validation" and, where it is watched, "test"
 
 
 @dataclass(frozen=True, slots=True)
-class EpochEnded:
-    """An epoch is over; the same fields, as means over the epoch.
+class Measured(Point):
+    """Every `eval_every` iterations: "train" is this step's mini-batch, the others all images."""
 
-    "train" is the mean over the epoch's mini-batches. The others are the mean of the epoch's
-    points, or the score at the epoch's end where curves are not finer than an epoch.
+
+@dataclass(frozen=True, slots=True)
+class EpochEnded(Point):
+    """An epoch is over: "train" is the mean over its mini-batches, the others that of its points.
+
+    Where curves are not finer than an epoch, the others are the score at its end.
     """
-
-    step: int
-    epoch: int
-    lr: float
-    scores: Mapping[str, Score]
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,8 +144,7 @@ class PackedInput(TiledMatmul, Input):
             self._steps = [self._step(x, 0, len(x), 0, x.shape[1])]
 
     def forward(self, x: Array, weight: Array, y: Array) -> None:
-        """y = x @ weight; `y` is the same for each call with the same `x`."""
-        del x  # its steps have it
+        """y = x @ weight, where `x` is what was loaded; each `x` has a `y` of its own."""
         for step in self._steps:
             if step.forward is None:
                 step.forward = product(
@@ -188,8 +187,7 @@ class PackedInput(TiledMatmul, Input):
         for stop, width, following in zip(stops, widths, [*widths[1:], LAST], strict=True):
             if (stop - start) * (following - width) * self.units < WORTH:
                 continue  # these images go with the next ones
-            key = (start, stop, before, width, id(x))
-            steps.append(self._known.get(key) or self._step(x, start, stop, before, width))
+            steps.append(self._step(x, start, stop, before, width))
             start, before = stop, width
         return steps
 

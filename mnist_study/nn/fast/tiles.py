@@ -45,8 +45,7 @@ class TiledMatmul(Matmul):
     """The products of a layer, set up once for each of the buffers that they work in."""
 
     def __init__(self) -> None:
-        self._ready: dict[tuple[object, ...], Callable[[], Array]] = {}
-        self._kept: list[tuple[Array, ...]] = []  # so that no other array gets one of their ids
+        self._products: dict[tuple[int, int], tuple[Callable[[], Array], Array, Array]] = {}
 
     def weight_view(self, flat: Array, fan_in: int, fan_out: int) -> Array:
         """Which index runs fastest in memory changes nothing but BLAS's time, as measured.
@@ -60,31 +59,21 @@ class TiledMatmul(Matmul):
 
     def forward(self, x: Array, weight: Array, y: Array) -> None:
         """y = x @ weight."""
-        key = id(x), id(y)
-        ready = self._ready.get(key)
-        if ready is None:
-            ready = self._keep(key, (x, y), product(x, weight, y))
-        ready()
+        self._once(x, y, lambda: product(x, weight, y))()
 
     def weight_gradient(self, x: Array, grad_y: Array, grad_weight: Array) -> None:
         """grad_weight = x.T @ grad_y."""
-        key = id(x), id(grad_weight)
-        ready = self._ready.get(key)
-        if ready is None:
-            ready = self._keep(key, (x, grad_weight), product(x.T, grad_y, grad_weight))
-        ready()
+        self._once(x, grad_weight, lambda: product(x.T, grad_y, grad_weight))()
 
     def input_gradient(self, grad_y: Array, weight: Array, grad_x: Array) -> None:
         """grad_x = grad_y @ weight.T."""
-        key = id(grad_y), id(grad_x)
-        ready = self._ready.get(key)
-        if ready is None:
-            ready = self._keep(key, (grad_y, grad_x), product(grad_y, weight.T, grad_x))
-        ready()
+        self._once(grad_y, grad_x, lambda: product(grad_y, weight.T, grad_x))()
 
-    def _keep(
-        self, key: tuple[object, ...], arrays: tuple[Array, ...], run: Callable[[], Array]
+    def _once(
+        self, a: Array, out: Array, set_up: Callable[[], Callable[[], Array]]
     ) -> Callable[[], Array]:
-        self._kept.append(arrays)
-        self._ready[key] = run
-        return run
+        """The product of these two buffers; both are kept, so that no other gets their ids."""
+        key = id(a), id(out)
+        if key not in self._products:
+            self._products[key] = set_up(), a, out
+        return self._products[key][0]

@@ -109,9 +109,8 @@ def _with_legend(sheet: Indexed, words: list[tuple[int, int, str, int]], count: 
     words += [(left // 2, top, "weight", 16), (width - left // 2, top, count, 16)]
     page = Image.new("L", (width, height), 255)
     draw = ImageDraw.Draw(page)
-    fonts = {size: _font(size) for *_, size in words}
     for x, y, text, size in words:
-        draw.text((x, y), text, 51, fonts[size], anchor="mt")
+        draw.text((x, y), text, 51, _font(size), anchor="mt")
     letters = _BLACK + (np.asarray(page, np.uint8) >> 4)  # in 16 greys
     np.copyto(sheet, letters, where=letters < _WHITE)
     return sheet

@@ -61,7 +61,7 @@ class Uploader(threading.Thread):
                 _log.warning(
                     "MLflow has not received all of this run (%s); "
                     "send it later with: python -m mnist_study.tracking send %s",
-                    str(self.error or "no answer").splitlines()[0],
+                    (str(self.error or "") or "no answer").splitlines()[0],
                     self._outbox.folder.parent,
                 )
 

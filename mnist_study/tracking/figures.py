@@ -34,12 +34,9 @@ def decimate(curve: Curve, points: int = CURVE_POINTS) -> tuple[NDArray[Any], ND
     steps, values = np.array(curve, float).reshape(-1, 2).T
     if len(steps) <= points:
         return steps, values
-    stretches = np.array_split(np.nan_to_num(values), points // 2)
-    starts = np.cumsum([0, *(len(stretch) for stretch in stretches[:-1])])
-    extremes = [
-        (s.argmin() + start, s.argmax() + start) for s, start in zip(stretches, starts, strict=True)
-    ]
-    kept = np.unique([0, *np.ravel(extremes), len(steps) - 1])
+    stretches = np.array_split(np.arange(len(values)), points // 2)
+    extremes = [s[pick(values[s])] for s in stretches for pick in (np.argmin, np.argmax)]
+    kept = np.unique([0, *extremes, len(steps) - 1])
     return steps[kept], values[kept]
 
 

@@ -35,9 +35,7 @@ class Tracker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """End the run, with the status that the exception stands for."""
 
     def follow(self, events: Iterable[Event]) -> Iterator[Event]:
@@ -59,7 +57,7 @@ class RunTracker(Tracker):
         """Args: defer: see `open_tracker`."""
         self._recorder, self._outbox, self._defer = recorder, recorder.outbox, defer
         self._uploader = Uploader(self._outbox)
-        self._ended = self._warned = False
+        self._warned = False
         self._disk_full: OSError | None = None
 
     @property
@@ -76,9 +74,7 @@ class RunTracker(Tracker):
         self._uploader.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.end(*ending(error))
 
     def follow(self, events: Iterable[Event]) -> Iterator[Event]:
@@ -89,9 +85,8 @@ class RunTracker(Tracker):
 
     def end(self, status: Status, reason: str | None = None, state: str | None = None) -> None:
         """End the run with an explicit status instead of the one derived from the exception."""
-        if self._ended:
+        if self._outbox.complete:
             return
-        self._ended = True
         self._safely(self._recorder.draw)
         self._safely(lambda: self._recorder.end(status, ending_tags(status, reason, state)))
         self._uploader.end()

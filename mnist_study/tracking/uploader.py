@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from mnist_study.tracking.client import Client, connect, create_run, log_points, log_values
+from mnist_study.tracking.client import Client, connect, create_run, log_points, log_to_run
 from mnist_study.tracking.outbox import Outbox, Record
 
 INTERVAL = 5.0  # seconds between two uploads: curves move while one watches, at no cost to the run
@@ -94,17 +94,18 @@ def _upload_kind(
     """Upload records of one kind."""
     if kind == "metrics":
         log_points(client, run_id, records)
-    elif kind == "image":
-        for name in (name for record in records for name in record["files"]):
-            _upload_file(client, run_id, folder / name, "images")
-            (folder / name).unlink(missing_ok=True)  # many and large; they are in the store now
+        return
     for record in records:
-        if kind == "artifact":
-            _upload_file(client, run_id, folder / record["artifact"], None)
-        elif kind == "tags":
-            log_values(client, run_id, tags=record["tags"])
+        if kind == "tags":
+            log_to_run(client, run_id, tags=record["tags"])
         elif kind == "end":
             client.set_terminated(run_id, record["end"], record["time"])
+        elif kind == "artifact":
+            _upload_file(client, run_id, folder / record["artifact"], None)
+        else:
+            for name in record["files"]:
+                _upload_file(client, run_id, folder / name, "images")
+                (folder / name).unlink(missing_ok=True)  # many and large; they are in the store now
 
 
 def _upload_file(client: Client, run_id: str, path: Path, folder: str | None) -> None:

@@ -96,12 +96,11 @@ def experiment_id(uri: str, name: str) -> str:
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
-                return str(client.create_experiment(name, artifact_location=artifacts))
-            except MlflowException as error:
+                client.create_experiment(name, artifact_location=artifacts)
+            except MlflowException as error:  # another machine was faster
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-                found = client.get_experiment_by_name(name)  # another machine was faster
-    assert found is not None
+            found = client.get_experiment_by_name(name)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
@@ -175,8 +174,8 @@ def log_to_run(
         params=[Param(key, text) for key, text in texts.items()],
         tags=[RunTag(key, text) for key, text in tags.items()],
     )
-    with TemporaryDirectory() as folder:
-        for name, content in files.items():
+    for name, content in files.items():
+        with TemporaryDirectory() as folder:
             path = Path(folder) / name
             if isinstance(content, bytes):
                 path.write_bytes(content)

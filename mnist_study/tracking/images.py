@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Indexed = NDArray[np.uint8]  # (..., height, width), indices into PALETTE
-Rgb = NDArray[np.uint8]  # (..., 3)
 
 WEIGHT_LIMIT = 1.0  # a weight of this size or more has the darkest colour
 IMAGE_SIDE = 224  # pixels of an enlarged weight image: 28 x 8
@@ -30,7 +29,7 @@ _POSITIONS = np.linspace(-1, 1, 2 * _SHADES + 1)  # row _SHADES is zero
 _LEVELS = np.linspace(-1, 1, len(_ANCHORS))
 _COLORS = [np.interp(_POSITIONS, _LEVELS, channel) for channel in zip(*_ANCHORS, strict=True)]
 _GREYS = np.tile(np.arange(15, 256, 16), (3, 1))
-PALETTE: Rgb = np.hstack([_COLORS, _GREYS]).T.round().astype(np.uint8)
+PALETTE: NDArray[np.uint8] = np.hstack([_COLORS, _GREYS]).T.round().astype(np.uint8)
 _BLACK, _WHITE = len(_POSITIONS), len(PALETTE) - 1  # the first and the last of 16 greys
 
 

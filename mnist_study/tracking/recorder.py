@@ -91,7 +91,6 @@ class Recorder:
         self._titles = list(classes) if len(record.network.weights) == 1 else None  # of the units
         self._curves: defaultdict[str, Curve] = defaultdict(list)
         self._final: dict[str, float] = {}
-        self._points = 0  # of the curves, so far
         self._step = 0  # of the last event
         self._last_sheet: tuple[int, dict[str, bytes]] = (-1, {})  # of weights: step and files
         with self._file("config.yaml") as path:
@@ -110,9 +109,8 @@ class Recorder:
             return
         for key, value in metrics.items():
             self._curves[key].append((event.step, value))
-        means = isinstance(event, EpochEnded) and not self.record.curves_per_epoch
-        self._points += not means
-        if means or self._points % self.record.stride == 0:
+        # The rate comes with each point of the curves, and not with an epoch's means.
+        if "lr" not in metrics or len(self._curves["lr"]) % self.record.stride == 0:
             self._append("metrics", metrics, step=event.step)
         if isinstance(event, EpochEnded) and event.epoch in SHEET_EPOCHS:
             self._sheet()

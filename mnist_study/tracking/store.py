@@ -126,7 +126,7 @@ def how_to_open(uri: str, experiment: str | None, run_id: str | None) -> str:
     path = database_path(uri)
     # without `workflowType` MLflow opens its pages for language models
     run = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
-    page = run if experiment and run_id else ""
+    page = run if run_id else ""
     if uri.startswith("http"):
         return f"open {without_passwords(uri).rstrip('/')}{page}"
     command = "mlflow ui"

@@ -42,7 +42,8 @@ class Uploader(threading.Thread):
                 self.error = error
             if last and self.error is None:
                 break
-            (self._given_up if last else self._over).wait(RETRY if self.error else INTERVAL)
+            until = self._given_up if last else self._over
+            until.wait(INTERVAL if self.error is None else RETRY)
         self._outbox.close()
 
     def end(self) -> None:

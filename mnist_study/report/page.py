@@ -18,7 +18,7 @@ from mnist_study.report.measures import DEFINITIONS
 from mnist_study.report.pictures import Drawing, draw_causes, draw_figures
 from mnist_study.report.runs import EXACT, GRADIENTS, Cell, ReportRuns, read_runs
 from mnist_study.stats import Interval
-from mnist_study.tracking.client import log_to_run
+from mnist_study.tracking.client import client_for, log_to_run
 
 PAGE = "report.html"
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -76,7 +76,7 @@ def write_page(settings: TrackingConfig, parent: str, study: str, folder: Path) 
     figures, causes = list(draw_figures(runs)), list(draw_causes(runs))
     pictures = {drawing.name: drawing.png for drawing in (*figures, *causes)}
     files = {PAGE: render(runs, study, figures, causes).encode(), **pictures}
-    log_to_run(settings, parent, files=files)
+    log_to_run(client_for(settings), parent, files=files)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)

@@ -15,7 +15,6 @@ from mnist_study.tracking.client import (
     client_for,
     ensure_experiment,
     log_to_run,
-    log_values,
     search_runs,
     set_run_status,
 )
@@ -113,7 +112,7 @@ class StudyRuns:
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in own.items())
         if found := client.search_runs([experiment], query, max_results=1):
             run_id = str(found[0].info.run_id)
-            log_values(client, run_id, tags=tags)
+            log_to_run(client, run_id, tags=tags)
             client.update_run(run_id, status="RUNNING")
             return run_id
         all_tags = git_tags() | dict(self.settings.tags) | dict(tags) | own
@@ -126,7 +125,7 @@ class StudyRuns:
             tags = run.data.tags
             if tags.get("mlflow.parentRunId") != parent_id and tags.get("kind") != "study":
                 new = {"mlflow.parentRunId": parent_id}
-                log_values(client_for(self.settings), run.info.run_id, tags=new)
+                log_to_run(client_for(self.settings), run.info.run_id, tags=new)
 
     def reconcile(
         self, parent_id: str, ended: Mapping[int, Ending], running: Collection[int] = ()
@@ -162,7 +161,7 @@ class StudyRuns:
         }
         client, experiment = client_for(self.settings), ensure_experiment(self.settings)
         run = client.create_run(experiment, None, tags, f"trial {trial.number}")
-        log_values(client, run.info.run_id, params=trial.params)
+        log_to_run(client, run.info.run_id, params=trial.params)
         set_run_status(self.settings, run.info.run_id, *_ending(trial))
 
     def _open(self, study: optuna.Study, *, closing: bool = False) -> None:
@@ -209,10 +208,10 @@ class StudyRuns:
         for trial in trials:
             if trial.state.name == "FAIL" and str(trial.number) not in known:
                 self.create_placeholder(study, trial)
-        log_to_run(self.settings, run_id, metrics=figures, files=files)
+        log_to_run(client_for(self.settings), run_id, metrics=figures, files=files)
         searched = self.runs.get(study.user_attrs.get("follows") or "")
         if searched and f"{CHAMPION}/seeds" in figures:  # the search's own run shows them, too
-            log_to_run(self.settings, searched, metrics=figures)
+            log_to_run(client_for(self.settings), searched, metrics=figures)
         state = "interrupted" if status == "KILLED" else None  # a study is never pruned
         set_run_status(self.settings, run_id, status, state=state)
         return errors

@@ -96,12 +96,11 @@ def experiment_id(uri: str, name: str) -> str:
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
-                return str(client.create_experiment(name, artifact_location=artifacts))
-            except MlflowException as error:
+                client.create_experiment(name, artifact_location=artifacts)
+            except MlflowException as error:  # another machine was faster
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-                found = client.get_experiment_by_name(name)  # another machine was faster
-    assert found is not None
+            found = client.get_experiment_by_name(name)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
@@ -129,7 +128,7 @@ def create_run(uri: str, header: Record, again: bool) -> str:
     found = client.search_runs([experiment], query, max_results=1) if again else []
     run = found[0] if found else client.create_run(experiment, header["time"], tags, header["name"])
     run_id = str(run.info.run_id)
-    log_values(client, run_id, params=header["params"])
+    log_to_run(client, run_id, params=header["params"])
     use = [InputTag("mlflow.data.context", "training")]
     with first_use(uri):  # two processes that log the same new dataset at once break MLflow
         client.log_inputs(run_id, [DatasetInput(Dataset(**header["dataset"]), use)])
@@ -148,35 +147,47 @@ def log_points(client: Client, run_id: str, records: Sequence[Record]) -> None:
     client.log_batch(run_id, metrics=points)
 
 
-def log_values(
+def log_to_run(
     client: Client,
     run_id: str,
     *,
-    metrics: Mapping[str, float] | None = None,
-    params: Mapping[str, object] | None = None,
-    tags: Mapping[str, object] | None = None,
+    metrics: Mapping[str, float] = {},
+    params: Mapping[str, object] = {},
+    tags: Mapping[str, str] = {},
+    files: Mapping[str, bytes | Figure] = {},
 ) -> None:
-    """Log metrics (at step 0), params and tags, their keys made acceptable, in one request."""
+    """Log to a run that exists: metrics, params and tags in one request, then the files.
+
+    Args:
+        metrics: at step 0; what is not finite is left out.
+        params: their keys, and those of the metrics, are made acceptable.
+        files: name at the artifact root -> content or a figure.
+    """
     from mlflow.entities import Metric, Param, RunTag
 
     now = round(time.time() * 1000)
-    points = [Metric(metric_key(k), float(v), now, 0) for k, v in (metrics or {}).items()]
+    finite = {metric_key(k): float(v) for k, v in metrics.items() if math.isfinite(v)}
+    texts = {metric_key(k): str(v) for k, v in params.items()}
     client.log_batch(
         run_id,
-        metrics=[point for point in points if math.isfinite(point.value)],
-        params=[Param(key, str(v)) for key, v in _clean_keys(params).items()],
-        tags=[RunTag(key, str(v)) for key, v in _clean_keys(tags).items()],
+        metrics=[Metric(key, value, now, 0) for key, value in finite.items()],
+        params=[Param(key, text) for key, text in texts.items()],
+        tags=[RunTag(key, text) for key, text in tags.items()],
     )
+    for name, content in files.items():
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            if isinstance(content, bytes):
+                path.write_bytes(content)
+            else:
+                content.savefig(path)
+            client.log_artifact(run_id, str(path))
 
 
 def metric_key(key: str) -> str:
     """`key` with the characters that MLflow does not accept replaced: `a[0]` becomes `a_0_`."""
     clean = re.sub(r"[^\w\-. /:]", "_", key)
     return re.sub(r"/+", "/", clean).strip("/")[:250] or "_"
-
-
-def _clean_keys(values: Mapping[str, object] | None) -> dict[str, object]:
-    return {metric_key(key): value for key, value in (values or {}).items()}
 
 
 def set_run_status(
@@ -191,7 +202,7 @@ def set_run_status(
     Args: state: the run's tag of that name; by default the trial state that the status stands for.
     """
     client = client_for(settings)
-    log_values(client, run_id, tags=ending_tags(status, reason, state))
+    log_to_run(client, run_id, tags=ending_tags(status, reason, state))
     client.set_terminated(run_id, status)
 
 
@@ -203,40 +214,10 @@ def children(settings: TrackingConfig, parent_id: str) -> list[StoredRun]:
 def search_runs(settings: TrackingConfig, query: str) -> list[StoredRun]:
     """All runs of the experiment that match a query in MLflow's language, oldest first."""
     client, experiment = client_for(settings), ensure_experiment(settings)
-    found: list[StoredRun] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment], query, order_by=["attributes.start_time ASC"], page_token=token
-        )
+    order = ["attributes.start_time ASC"]
+    page = client.search_runs([experiment], query, order_by=order)
+    found = list(page)
+    while page.token:
+        page = client.search_runs([experiment], query, order_by=order, page_token=page.token)
         found += page
-        token = page.token
-        if not token:
-            return found
-
-
-def log_to_run(
-    settings: TrackingConfig,
-    run_id: str,
-    *,
-    metrics: Mapping[str, float] | None = None,
-    params: Mapping[str, object] | None = None,
-    tags: Mapping[str, object] | None = None,
-    files: Mapping[str, str | bytes | Figure] | None = None,
-) -> None:
-    """Log to a run that exists, such as a study's own.
-
-    Args: metrics: at step 0; files: name at the artifact root -> text, bytes or a figure.
-    """
-    client = client_for(settings)
-    log_values(client, run_id, metrics=metrics, params=params, tags=tags)
-    with TemporaryDirectory() as folder:
-        for name, content in (files or {}).items():
-            path = Path(folder) / name
-            if isinstance(content, str):
-                path.write_text(content)
-            elif isinstance(content, bytes):
-                path.write_bytes(content)
-            else:
-                content.savefig(path)
-            client.log_artifact(run_id, str(path))
+    return found

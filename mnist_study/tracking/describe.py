@@ -93,21 +93,21 @@ def git_tags() -> dict[str, str]:
     return {"mlflow.source.git.commit": commit.strip(), "git.dirty": dirty}
 
 
-def ending(error: BaseException | None) -> tuple[Status, str, str | None]:
-    """MLflow status, trial state and reason of a `with` block that ended with `error`."""
+def ending(error: BaseException | None) -> tuple[Status, str | None, str | None]:
+    """The arguments of `ending_tags` for a `with` block that ended with `error`."""
     if error is None:
-        return "FINISHED", "complete", None
+        return "FINISHED", None, None
     if type(error).__name__ == "TrialPruned":  # Optuna's, which a single run does not import
-        return "KILLED", "pruned", str(error) or None
+        return "KILLED", str(error), None
     if isinstance(error, KeyboardInterrupt | SystemExit):
-        return "KILLED", "interrupted", type(error).__name__
-    return "FAILED", "failed", f"{type(error).__name__}: {error}"
+        return "KILLED", type(error).__name__, "interrupted"
+    return "FAILED", f"{type(error).__name__}: {error}", None
 
 
 def ending_tags(
     status: Status, reason: str | None = None, state: str | None = None
 ) -> dict[str, str]:
-    """The tags of an ended run: `state`, and the reason as `failure` or `reason`."""
+    """The tags of an ended run: `failure` or `reason`, and `state`, by default the status's."""
     tags = {"state": state or _STATES[status]}
     if reason:
         tags["failure" if status == "FAILED" else "reason"] = reason

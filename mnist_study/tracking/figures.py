@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Curve = list[tuple[int, float]]  # one quantity of one split along the run: iteration, value
 
 CURVE_POINTS = 2000  # a curve with more points is decimated, its peaks kept
 
@@ -25,69 +26,49 @@ def preload() -> None:
     import matplotlib.figure  # noqa: F401 - for later
 
 
-@dataclass(slots=True)
-class Curve:
-    """One quantity of one split along the run."""
-
-    steps: list[int] = field(default_factory=list)  # iterations
-    values: list[float] = field(default_factory=list)
-
-    def add(self, step: int, value: float) -> None:
-        """Append a point."""
-        self.steps.append(step)
-        self.values.append(value)
-
-
 def decimate(curve: Curve, points: int = CURVE_POINTS) -> tuple[NDArray[Any], NDArray[Any]]:
     """Steps and values of at most about `points` points: of each stretch its lowest and highest.
 
     A spike of a single iteration stays where it was, which taking every k-th point would lose.
     """
-    steps, values = np.asarray(curve.steps), np.asarray(curve.values, float)
+    steps, values = np.array(curve, float).reshape(-1, 2).T
     if len(steps) <= points:
         return steps, values
-    stretches = np.array_split(np.nan_to_num(values), points // 2)
-    starts = np.cumsum([0, *(len(stretch) for stretch in stretches[:-1])])
-    extremes = [
-        (s.argmin() + start, s.argmax() + start) for s, start in zip(stretches, starts, strict=True)
-    ]
-    kept = np.unique([0, *np.ravel(extremes), len(steps) - 1])
+    stretches = np.array_split(np.arange(len(values)), points // 2)
+    extremes = [s[pick(values[s])] for s in stretches for pick in (np.argmin, np.argmax)]
+    kept = np.unique([0, *extremes, len(steps) - 1])
     return steps[kept], values[kept]
 
 
-def curve_figure(
-    quantity: str,
-    points: Mapping[str, Curve],
-    epochs: Mapping[str, Curve],
-    final: Mapping[str, float],
-) -> Figure:
+def curve_figure(quantity: str, curves: Mapping[str, Curve], final: Mapping[str, float]) -> Figure:
     """Loss or accuracy of all splits against iterations, the final values written in.
 
     Args:
         quantity: "loss" (nats per image, log scale) or "accuracy" (fraction).
-        points: split name -> its curve, per epoch or per k-th iteration.
-        epochs: split name -> its mean per epoch, where `points` are finer; drawn over them.
-        final: split name -> the value over the whole split at the end; may be empty.
+        curves: by metric key: "train/loss", and "train/loss_epoch", its mean per epoch, where
+            points are finer than an epoch; drawn over them.
+        final: by metric key, "final/train_loss": over the whole split at the end; may be empty.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), dpi=100)
     axes = figure.subplots()
     figure.subplots_adjust(left=0.115, right=0.98, bottom=0.12, top=0.9)
-    end = max((curve.steps[-1] for curve in points.values() if curve.steps), default=0)
+    end = max((curve[-1][0] for curve in curves.values() if curve), default=0)
+    ends = {s: final[key] for s in _STYLES if (key := f"final/{s}_{quantity}") in final}
     for split, (color, dash) in _STYLES.items():
-        label = f"{split} {final[split]:.4f}" if split in final else split
-        fine, coarse = points.get(split), epochs.get(split)
+        label = f"{split} {ends[split]:.4f}" if split in ends else split
+        fine, coarse = (curves.get(f"{split}/{quantity}{mean}") for mean in ("", "_epoch"))
         if fine and coarse:
             axes.plot(*decimate(fine), color=color, linewidth=0.8, alpha=0.35)
         if line := coarse or fine:
-            marker = "o" if len(line.steps) <= 30 else None
+            marker = "o" if len(line) <= 30 else None
             axes.plot(
                 *decimate(line), dash, color=color, marker=marker, markersize=3.5, label=label
             )
-        elif split in final:  # looked at once, at the end
-            axes.plot([end], [final[split]], "D", color=color, markersize=6, label=label)
-    _dress(axes, quantity, bool(final))
+        elif split in ends:  # looked at once, at the end
+            axes.plot([end], [ends[split]], "D", color=color, markersize=6, label=label)
+    _dress(axes, quantity, bool(ends))
     return figure
 
 

@@ -7,9 +7,8 @@ layer, step and run, so that two images can be compared by eye.
 from __future__ import annotations
 
 import functools
+import io
 import math
-import struct
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Indexed = NDArray[np.uint8]  # (..., height, width), indices into PALETTE
-Rgb = NDArray[np.uint8]  # (..., 3)
 
 WEIGHT_LIMIT = 1.0  # a weight of this size or more has the darkest colour
 IMAGE_SIDE = 224  # pixels of an enlarged weight image: 28 x 8
@@ -27,21 +25,12 @@ SHEET_UNITS = 100  # a sheet shows at most so many units, the first ones
 # Blue to white to red: ColorBrewer's RdBu, safe for colour-blind eyes; the middle one is zero.
 _ANCHORS = [(5, 48, 97), (67, 147, 195), (247, 247, 247), (214, 96, 77), (103, 0, 31)]
 _SHADES = 119  # of red, and of blue: with the greys of letters under 256, so files are small
+_POSITIONS = np.linspace(-1, 1, 2 * _SHADES + 1)  # row _SHADES is zero
 _LEVELS = np.linspace(-1, 1, len(_ANCHORS))
-_COLORS: Rgb = (
-    np.stack(
-        [
-            np.interp(np.linspace(-1, 1, 2 * _SHADES + 1), _LEVELS, channel)
-            for channel in zip(*_ANCHORS, strict=True)
-        ],
-        axis=1,
-    )
-    .round()
-    .astype(np.uint8)
-)  # (2 * _SHADES + 1, 3); row _SHADES is zero
-_BLACK, _WHITE = len(_COLORS), len(_COLORS) + 15  # the first and the last of 16 greys
-_GREYS = np.arange(15, 256, 16).astype(np.uint8)
-PALETTE: Rgb = np.concatenate([_COLORS, np.stack([_GREYS] * 3, axis=1)])
+_COLORS = [np.interp(_POSITIONS, _LEVELS, channel) for channel in zip(*_ANCHORS, strict=True)]
+_GREYS = np.tile(np.arange(15, 256, 16), (3, 1))
+PALETTE: NDArray[np.uint8] = np.hstack([_COLORS, _GREYS]).T.round().astype(np.uint8)
+_BLACK, _WHITE = len(_POSITIONS), len(PALETTE) - 1  # the first and the last of 16 greys
 
 
 def weight_colors(weights: NDArray[Any]) -> Indexed:
@@ -95,13 +84,12 @@ def weight_sheet(
     rows = math.ceil(shown / columns)
     step_y, step_x = height + head + gap, width + gap
     sheet = np.full((rows * step_y + gap + 46, columns * step_x + gap), _WHITE, np.uint8)
+    words = []
     for unit, image in enumerate(images):
-        y, x = gap + unit // columns * step_y + head, gap + unit % columns * step_x
-        sheet[y : y + height, x : x + width] = image
-    words = [
-        (gap + unit % columns * step_x + width // 2, unit // columns * step_y + gap, title, 26)
-        for unit, title in enumerate(titles or [])
-    ]
+        y, x = gap + unit // columns * step_y, gap + unit % columns * step_x
+        sheet[y + head : y + head + height, x : x + width] = image
+        if titles:
+            words.append((x + width // 2, y, titles[unit], 26))
     return _with_legend(sheet, words, "" if titles else f"{shown} of {weights.shape[1]} units")
 
 
@@ -112,18 +100,16 @@ def _with_legend(sheet: Indexed, words: list[tuple[int, int, str, int]], count: 
     height, width = sheet.shape
     top, left, bar = height - 42, width // 4, width // 2
     shares = np.linspace(-1, 1, bar)
-    sheet[top : top + 16, left : left + bar] = weight_colors(
-        np.sign(shares) * shares**2 * WEIGHT_LIMIT
-    )
+    scale = np.sign(shares) * shares**2 * WEIGHT_LIMIT
+    sheet[top : top + 16, left : left + bar] = weight_colors(scale)
     for weight in (-1, -0.3, -0.1, 0, 0.1, 0.3, 1):
         position = math.copysign(math.sqrt(abs(weight)), weight)
         words.append((left + round((position + 1) / 2 * bar), top + 19, f"{weight:g}", 14))
     words += [(left // 2, top, "weight", 16), (width - left // 2, top, count, 16)]
     page = Image.new("L", (width, height), 255)
     draw = ImageDraw.Draw(page)
-    fonts = {size: _font(size) for *_, size in words}
     for x, y, text, size in words:
-        draw.text((x, y), text, 51, fonts[size], anchor="mt")
+        draw.text((x, y), text, 51, _font(size), anchor="mt")
     letters = _BLACK + (np.asarray(page, np.uint8) >> 4)  # in 16 greys
     np.copyto(sheet, letters, where=letters < _WHITE)
     return sheet
@@ -138,25 +124,11 @@ def _font(size: int) -> Any:
 
 def encode(image: Indexed) -> dict[str, bytes]:
     """The image as lossless .png and .webp, with the fastest options by measurement."""
-    import imageio.v3 as iio
+    from PIL import Image
 
-    fast: dict[str, Any] = {"compress_level": 1, "compress_type": zlib.Z_RLE}
-    grey = iio.imwrite("<bytes>", image, extension=".png", **fast)
-    fast = {"lossless": True, "quality": 10, "method": 0}
-    webp = iio.imwrite("<bytes>", PALETTE.take(image, axis=0), extension=".webp", **fast)
-    return {".png": _with_palette(grey), ".webp": webp}
-
-
-def _with_palette(png: bytes) -> bytes:
-    """A grey PNG, its grey values now indices into `PALETTE`: a third of the work and size of RGB.
-
-    Source: PNG specification, 11.2: of IHDR's 13 bytes the tenth is the colour type, 3 for a
-    palette, which follows as PLTE.
-    """
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        check = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
-
-    head = chunk(b"IHDR", png[16:25] + b"\x03" + png[26:29])  # behind 8 bytes of signature
-    return png[:8] + head + chunk(b"PLTE", PALETTE.tobytes()) + png[33:]
+    drawn = Image.fromarray(image)
+    drawn.putpalette(PALETTE.tobytes())  # a third of the work and size of RGB
+    png, webp = io.BytesIO(), io.BytesIO()
+    drawn.save(png, "PNG", compress_level=1)
+    drawn.save(webp, "WEBP", lossless=True, quality=10, method=0)
+    return {".png": png.getvalue(), ".webp": webp.getvalue()}

@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,18 @@ class Outbox:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.close()
-            raise
+            raise BlockingIOError("still running, its own process sends it") from None
         self._file.seek(0)
-        lines = self._file.read().splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n"):  # torn by a kill or a full disk
-            self._file.truncate(sum(map(len, lines[:-1])))
-            lines.pop()
-        self._records: list[Record] = [json.loads(line) for line in lines]
-        self._unwritten: list[bytes] = []  # what a full disk has not taken yet
+        data = self._file.read()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):  # torn by a kill or a full disk
+            self._file.truncate(whole)
+        self._records: list[Record] = [json.loads(line) for line in data[:whole].splitlines()]
+        self._unwritten = b""  # what a full disk has not taken yet
         self._disk_full: OSError | None = None  # the last error of such a write
-        state = self._read_state()
+        state = {}
+        with suppress(FileNotFoundError):
+            state = json.loads((folder / SENT).read_text())
         self.run_id: str | None = state.get("run_id")  # where the records go, once that is known
         self.attempted = bool(state)  # an earlier attempt may have created the run unnoticed
         self._sent: int = state.get("sent", 0)
@@ -94,16 +97,15 @@ class Outbox:
 
     def append(self, record: Record) -> None:
         """Write a record; one that a full disk does not take is kept and tried again."""
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        self._unwritten += json.dumps(record, allow_nan=False).encode() + b"\n"
         self._records.append(record)
-        self._unwritten.append(line)
-        data, end = b"".join(self._unwritten), self._file.seek(0, os.SEEK_END)
+        end, written = self._file.seek(0, os.SEEK_END), 0
         try:
-            written = self._file.write(data) == len(data)
+            written = self._file.write(self._unwritten)
         except OSError as error:
-            written, self._disk_full = False, error
-        if written:
-            self._unwritten.clear()
+            self._disk_full = error
+        if written == len(self._unwritten):
+            self._unwritten = b""
         else:
             self._file.truncate(end)  # never half a line
 
@@ -112,21 +114,13 @@ class Outbox:
         self.run_id, self._sent, self.attempted = run_id, self._sent + arrived, True
         state = {"run_id": run_id, "sent": self._sent}
         partial = self.folder / f"{SENT}.partial"
-        try:
+        with suppress(OSError):  # a full disk: at worst a portion is sent twice, and merged
             partial.write_text(json.dumps(state))
             partial.replace(self.folder / SENT)
-        except OSError:  # a full disk: at worst a portion is sent again, which changes nothing
-            pass
 
     def close(self) -> None:
         """Release the lock."""
         self._file.close()
-
-    def _read_state(self) -> dict[str, Any]:
-        try:
-            return dict(json.loads((self.folder / SENT).read_text()))
-        except FileNotFoundError:
-            return {}
 
 
 def find_outboxes(folder: Path) -> list[Path]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 import time
 import uuid
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from mnist_study.config import TrackingConfig
 from mnist_study.data import Dataset
 from mnist_study.nn.network import Network
-from mnist_study.nn.training import EpochEnded, Event, Finished, Score
+from mnist_study.nn.training import EpochEnded, Event, Finished
 from mnist_study.tracking.describe import (
     dataset_fields,
     description,
@@ -32,6 +33,8 @@ from mnist_study.tracking.store import without_passwords
 STORE_POINTS = 1000  # of a curve that the store gets; its charts show about 300
 CURVES = "curves.npz"  # every point of a run whose curves are thinned: metric -> steps and values
 THINNED = "curves"  # tag of a run whose curves the store has thinned: how, and where all points are
+
+QUANTITIES = ("loss", "accuracy")  # of a score
 
 # Epochs after which the sheet is drawn: weights change most early, and an image costs 40 ms.
 SHEET_EPOCHS = frozenset(4**k for k in range(12))
@@ -60,20 +63,19 @@ class RunRecord:
 
 def metrics_of(event: Event, curves_per_epoch: bool) -> dict[str, float]:
     """The event's numbers under their MLflow keys."""
+    means = isinstance(event, EpochEnded) and not curves_per_epoch
+    key = "final/{}_{}" if isinstance(event, Finished) else "{}/{}_epoch" if means else "{}/{}"
+    metrics: dict[str, float] = {
+        key.format(split, quantity): getattr(score, quantity)
+        for quantity in QUANTITIES
+        for split, score in event.scores.items()
+    }
     if isinstance(event, Finished):
-        final = {
-            f"final/{key.replace('/', '_')}": v for key, v in _score_metrics(event.scores).items()
-        }
-        times = (event.train_seconds, event.images_per_second)
-        return final | dict(zip(("time/train_seconds", "images_per_second"), times, strict=True))
-    if isinstance(event, EpochEnded) and not curves_per_epoch:
-        return {f"{key}_epoch": value for key, value in _score_metrics(event.scores).items()}
-    return _score_metrics(event.scores) | {"lr": event.lr}
-
-
-def _score_metrics(scores: Mapping[str, Score]) -> dict[str, float]:
-    losses = {f"{split}/loss": score.loss for split, score in scores.items()}
-    return losses | {f"{split}/accuracy": score.accuracy for split, score in scores.items()}
+        metrics["time/train_seconds"] = event.train_seconds
+        metrics["images_per_second"] = event.images_per_second
+    elif not means:
+        metrics["lr"] = event.lr
+    return metrics
 
 
 class Recorder:
@@ -85,13 +87,14 @@ class Recorder:
         self._token = uuid.uuid4()  # marks the run in the store, whoever creates it there
         self._name = run_name(record.network, record.params)
         self.outbox = Outbox.create(record.folder, self._header(settings, uri))
-        self._curves: dict[str, Curve] = {}
+        classes = map(str, range(record.dataset.classes))
+        self._titles = list(classes) if len(record.network.weights) == 1 else None  # of the units
+        self._curves: defaultdict[str, Curve] = defaultdict(list)
         self._final: dict[str, float] = {}
-        self._points = 0  # of the curves, so far
         self._step = 0  # of the last event
-        self._sheet_step = -1  # of the last sheet of weights
-        self._sheet_files: dict[str, bytes] = {}
-        self._file("config.yaml", without_passwords(record.config_yaml).encode())
+        self._last_sheet: tuple[int, dict[str, bytes]] = (-1, {})  # of weights: step and files
+        with self._file("config.yaml") as path:
+            path.write_text(without_passwords(record.config_yaml), encoding="utf-8")
         self._sheet()
 
     def write(self, event: Event) -> None:
@@ -105,8 +108,9 @@ class Recorder:
             self._append("metrics", metrics, step=0)  # a metric at step 0 is drawn as a bar
             return
         for key, value in metrics.items():
-            self._curves.setdefault(key, Curve()).add(event.step, value)
-        if self._is_sent(event):
+            self._curves[key].append((event.step, value))
+        # The rate comes with each point of the curves, and not with an epoch's means.
+        if "lr" not in metrics or len(self._curves["lr"]) % self.record.stride == 0:
             self._append("metrics", metrics, step=event.step)
         if isinstance(event, EpochEnded) and event.epoch in SHEET_EPOCHS:
             self._sheet()
@@ -115,17 +119,25 @@ class Recorder:
         """Record the last weights and the figures."""
         files = self._sheet()
         self._image("weights/final/sheet", files, step=0)
-        self._file("weights.png", files[".png"])
-        weights, titles = self._first_layer()
-        kind = "unit" if titles is None else "class"
-        images = weight_images(weights[:, :UNIT_IMAGES], self.record.dataset.image_shape)
-        for unit, image in enumerate(images):
+        with self._file("weights.png") as path:
+            path.write_bytes(files[".png"])
+        network = self.record.network
+        kind = "unit" if self._titles is None else "class"
+        first = network.weights[0][:, :UNIT_IMAGES]
+        for unit, image in enumerate(weight_images(first, self.record.dataset.image_shape)):
             self._image(f"weights/final/{kind}_{unit}", encode(image), step=0)
-        self._file("weights.npz", _packed_weights(self.record))
+        arrays = {f"W{i}": weight for i, weight in enumerate(network.weights, 1)}
+        arrays |= {f"b{i}": bias for i, bias in enumerate(network.biases, 1)}
+        with self._file("weights.npz") as path:
+            np.savez(path, allow_pickle=False, **arrays)
         if self.record.stride > 1:
-            self._file(CURVES, _packed_curves(self._curves))
-        for quantity in ("loss", "accuracy"):
-            self._file(f"{quantity}.png", self._figure(quantity))
+            curves = {key: np.array(curve).T for key, curve in self._curves.items()}
+            with self._file(CURVES) as path:
+                np.savez_compressed(path, allow_pickle=False, **curves)
+        for quantity in QUANTITIES:
+            figure = curve_figure(quantity, self._curves, self._final)
+            with self._file(f"{quantity}.png") as path:
+                figure.savefig(path, pil_kwargs={"compress_level": 3})
 
     def end(self, status: str, tags: Mapping[str, str]) -> None:
         """Record how the run ended; nothing may follow."""
@@ -133,45 +145,15 @@ class Recorder:
         self._append("tags", {"mlflow.note.content": text} | dict(tags))
         self._append("end", status)
 
-    def _is_sent(self, event: Event) -> bool:
-        """Whether the store gets this event, where its curves are thinned."""
-        if isinstance(event, EpochEnded) and not self.record.curves_per_epoch:
-            return True  # an epoch's means
-        self._points += 1
-        return self._points % self.record.stride == 0
-
-    def _first_layer(self) -> tuple[np.ndarray[Any, Any], list[str] | None]:
-        """The weights, (pixels, units), and the units' titles if each unit is a class."""
-        dataset, weights = self.record.dataset, self.record.network.weights
-        titles = [str(c) for c in range(dataset.classes)] if len(weights) == 1 else None
-        return weights[0], titles
-
     def _sheet(self) -> dict[str, bytes]:
         """Record the weights as one sheet under the step, once a step; its two files."""
-        if self._sheet_step != self._step:
-            weights, titles = self._first_layer()
-            sheet = weight_sheet(weights, self.record.dataset.image_shape, titles)
-            self._sheet_step, self._sheet_files = self._step, encode(sheet)
-            self._image("weights/sheet", self._sheet_files, step=self._step)
-        return self._sheet_files
-
-    def _figure(self, quantity: str) -> bytes:
-        def split_curves(suffix: str) -> dict[str, Curve]:
-            ending = f"/{quantity}{suffix}"
-            return {
-                k.removesuffix(ending): c for k, c in self._curves.items() if k.endswith(ending)
-            }
-
-        head, tail = "final/", f"_{quantity}"
-        final = {
-            key[len(head) : -len(tail)]: value
-            for key, value in self._final.items()
-            if key.startswith(head) and key.endswith(tail)
-        }
-        drawn = io.BytesIO()
-        figure = curve_figure(quantity, split_curves(""), split_curves("_epoch"), final)
-        figure.savefig(drawn, format="png", pil_kwargs={"compress_level": 3})
-        return drawn.getvalue()
+        step, files = self._last_sheet
+        if step != self._step:
+            weights, shape = self.record.network.weights[0], self.record.dataset.image_shape
+            files = encode(weight_sheet(weights, shape, self._titles))
+            self._last_sheet = self._step, files
+            self._image("weights/sheet", files, step=self._step)
+        return files
 
     def _header(self, settings: TrackingConfig, uri: str) -> dict[str, Any]:
         """The first record: everything that the MLflow run is created with."""
@@ -200,8 +182,10 @@ class Recorder:
     def _append(self, kind: str, value: object, **more: object) -> None:
         self.outbox.append({kind: value, **more, "time": _now()})
 
-    def _file(self, name: str, content: bytes) -> None:
-        (self.outbox.folder / name).write_bytes(content)
+    @contextmanager
+    def _file(self, name: str) -> Iterator[Path]:
+        """Record an artifact that the block writes to the path."""
+        yield self.outbox.folder / name
         self._append("artifact", name)
 
     def _image(self, key: str, files: Mapping[str, bytes], *, step: int) -> None:
@@ -210,29 +194,11 @@ class Recorder:
         MlflowClient.log_image makes a new name at each call, so an image sent twice would be there
         twice; these names are fixed. The UI's grid shows the second file.
         """
-        safe = key.replace("/", "~")
-        stem = f"images/{safe}+step+{step}+timestamp+{_now()}+{self._token}"
-        names = {".png": f"{stem}.png", ".webp": f"{stem}+compressed.webp"}
-        for extension, name in names.items():
-            (self.outbox.folder / name).write_bytes(files[extension])
-        self._append("image", key, files=list(names.values()))
-
-
-def _packed_curves(curves: Mapping[str, Curve]) -> bytes:
-    """Each curve as one array of a .npz file, (2, points): steps and values."""
-    packed = io.BytesIO()
-    arrays = {key: np.array([curve.steps, curve.values]) for key, curve in curves.items()}
-    np.savez_compressed(packed, allow_pickle=False, **arrays)
-    return packed.getvalue()
-
-
-def _packed_weights(record: RunRecord) -> bytes:
-    """All parameters as the arrays W1 b1 W2 b2 ... of a .npz file; W1 has a picture's pixels."""
-    layers = enumerate(zip(record.network.weights, record.network.biases, strict=True), 1)
-    arrays = {f"{name}{i}": a for i, pair in layers for name, a in zip("Wb", pair, strict=True)}
-    packed = io.BytesIO()
-    np.savez(packed, allow_pickle=False, **arrays)
-    return packed.getvalue()
+        stem = f"images/{key.replace('/', '~')}+step+{step}+timestamp+{_now()}+{self._token}"
+        named = {f"{stem}.png": files[".png"], f"{stem}+compressed.webp": files[".webp"]}
+        for name, content in named.items():
+            (self.outbox.folder / name).write_bytes(content)
+        self._append("image", key, files=list(named))
 
 
 def _now() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from mnist_study.tracking.outbox import RECORDS, Outbox, find_outboxes
@@ -17,34 +18,33 @@ def resend(folder: Path, uri: str) -> list[str]:
     A run whose process died without ending it becomes KILLED; a running one is left alone.
     Returns: an error for each run that could not be sent.
     """
-    errors = []
-    for found in find_outboxes(folder):
-        try:
-            _resend_run(found, uri)
-        except BlockingIOError:
-            continue  # its own process sends it
-        except Exception as error:  # noqa: BLE001 - whatever the store says, the others are tried
-            errors.append(f"{found.parent}: {error}".splitlines()[0])
-    return errors
+    outcomes = [_resend_run(found, uri) for found in find_outboxes(folder)]
+    return [text for text, error in outcomes if error and not isinstance(error, BlockingIOError)]
 
 
-def _resend_run(folder: Path, uri: str | None) -> tuple[int, str | None]:
-    """Upload one run's records; their number and the run's id. Raises: as Outbox and upload."""
-    outbox = Outbox(folder)
+def _resend_run(folder: Path, uri: str | None) -> tuple[str, Exception | None]:
+    """Upload one run's records; the outcome in one line, and the error if that is one."""
+    error = None
     try:
-        if outbox.empty:
-            return 0, None
-        if not outbox.complete:
-            ended = round((folder / RECORDS).stat().st_mtime * 1000)
-            tags = {"state": "killed", "reason": "its process died"}
-            outbox.append({"tags": tags, "time": ended})
-            outbox.append({"end": "KILLED", "time": ended})
-        waiting = len(outbox.waiting)
-        if waiting or not outbox.run_id:
-            upload(outbox, uri)
-        return waiting, outbox.run_id
-    finally:
-        outbox.close()
+        with closing(Outbox(folder)) as outbox:
+            sent = 0 if outbox.empty else _upload_rest(outbox, uri)
+            text = f"{sent} records sent, run {outbox.run_id}"
+    except Exception as why:  # noqa: BLE001 - whatever the store says, the other runs are tried
+        text, error = str(why), why
+    return f"{folder.parent}: {text}".splitlines()[0], error
+
+
+def _upload_rest(outbox: Outbox, uri: str | None) -> int:
+    """Upload what waits of a run whose process is over; the number of records."""
+    if not outbox.complete:
+        ended = round((outbox.folder / RECORDS).stat().st_mtime * 1000)
+        tags = {"state": "killed", "reason": "its process died"}
+        outbox.append({"tags": tags, "time": ended})
+        outbox.append({"end": "KILLED", "time": ended})
+    waiting = len(outbox.waiting)
+    if waiting or not outbox.run_id:
+        upload(outbox, uri)
+    return waiting
 
 
 def main(words: Sequence[str]) -> int:
@@ -57,18 +57,9 @@ def main(words: Sequence[str]) -> int:
         print(f"FOLDER must hold the records of a run, {words[1]} has none", file=sys.stderr)
         return 2
     uri = store_uri(words[2]) if len(words) == 3 else None
-    return max(_print_resend(folder, uri) for folder in found)
-
-
-def _print_resend(folder: Path, uri: str | None) -> int:
-    """Send one run and print the outcome; the exit code."""
-    try:
-        sent, run_id = _resend_run(folder, uri)
-    except BlockingIOError:
-        print(f"{folder.parent}: still running, its own process sends it", file=sys.stderr)
-        return 1
-    except Exception as error:  # noqa: BLE001 - the other runs may be for another store
-        print(f"{folder.parent}: {error}".splitlines()[0], file=sys.stderr)
-        return 1
-    print(f"{folder.parent}: {sent} records sent, run {run_id}")
-    return 0
+    code = 0
+    for folder in found:
+        text, error = _resend_run(folder, uri)
+        print(text, file=sys.stderr if error else sys.stdout)
+        code = 1 if error else code
+    return code

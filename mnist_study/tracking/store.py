@@ -12,6 +12,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mnist_study.config import ConfigError
+
 _SQLITE = "sqlite:///"
 _DATABASES = ("postgresql", "mysql", "mssql")
 _log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ def check_store(uri: str) -> None:
 
     A server that does not answer is only warned of: it may be starting, and records can wait.
 
-    Raises: ValueError, one sentence that begins with `uri`.
+    Raises: ConfigError if the store can never be written.
     """
     shown = without_passwords(uri)
     scheme = uri.partition("://")[0].partition("+")[0]
@@ -49,24 +51,24 @@ def check_store(uri: str) -> None:
         _check_server(uri)
     elif scheme not in _DATABASES or "://" not in uri:
         forms = "sqlite:///FILE, http(s)://SERVER or postgresql://..."
-        raise ValueError(f"uri must be {forms} (MLflow takes no folders any more), got {shown}")
+        raise ConfigError(
+            f"tracking.uri must be {forms} (MLflow takes no folders any more), got {shown}"
+        )
 
 
 def _check_database(uri: str) -> None:
-    path = database_path(uri)
+    path, rule = database_path(uri), "tracking.uri must"
     if path is None or path.name in ("", ":memory:"):
-        raise ValueError(f"uri must name a file, sqlite:///FILE, got {uri}")
+        raise ConfigError(f"{rule} name a file, sqlite:///FILE, got {uri}")
     if not path.parent.is_dir():
-        raise ValueError(
-            f"uri must lie in a folder that exists, got {uri}: no folder {path.parent}"
-        )
+        raise ConfigError(f"{rule} lie in a folder that exists, got {uri}: no folder {path.parent}")
     if path.is_dir():
-        raise ValueError(f"uri must name a file, got {uri}, a folder")
+        raise ConfigError(f"{rule} name a file, got {uri}, a folder")
     for place in (path.parent, path):  # SQLite writes its own journal beside the database
         if place.exists() and not os.access(place, os.W_OK):
-            raise ValueError(f"uri must be writable, got {uri}: no permission to write {place}")
+            raise ConfigError(f"{rule} be writable, got {uri}: no permission to write {place}")
     if path.exists() and not _is_database(path):
-        raise ValueError(f"uri must name an SQLite database, {path} is another kind of file")
+        raise ConfigError(f"{rule} name an SQLite database, {path} is another kind of file")
 
 
 def _is_database(path: Path) -> bool:
@@ -88,24 +90,20 @@ def _is_database(path: Path) -> bool:
 
 
 def _check_server(uri: str) -> None:
+    shown = without_passwords(uri)
+    rule = f"tracking.uri must be http(s)://HOST[:PORT], got {shown}"
     try:
         address = urlsplit(uri)
         port = address.port or (443 if address.scheme == "https" else 80)
     except ValueError as error:
-        raise ValueError(
-            f"uri must be http(s)://HOST[:PORT], got {without_passwords(uri)}: {error}"
-        ) from None
+        raise ConfigError(f"{rule}: {error}") from None
     if not address.hostname:
-        raise ValueError(f"uri must be http(s)://HOST[:PORT], got {uri}")
+        raise ConfigError(rule)
     try:
         socket.create_connection((address.hostname, port), timeout=1).close()
     except OSError as error:
-        why = error.strerror or str(error)
-        _log.warning(
-            "%s does not answer (%s): the run starts, and is kept in its folder until it does",
-            without_passwords(uri),
-            why,
-        )
+        text = "%s does not answer (%s): the run starts, and is kept in its folder until it does"
+        _log.warning(text, shown, error.strerror or error)
 
 
 @contextmanager
@@ -128,7 +126,7 @@ def how_to_open(uri: str, experiment: str | None, run_id: str | None) -> str:
     path = database_path(uri)
     # without `workflowType` MLflow opens its pages for language models
     run = f"/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
-    page = run if experiment and run_id else ""
+    page = run if run_id else ""
     if uri.startswith("http"):
         return f"open {without_passwords(uri).rstrip('/')}{page}"
     command = "mlflow ui"

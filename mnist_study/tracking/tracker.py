@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
-from mnist_study.config import ConfigError, TrackingConfig
+from mnist_study.config import TrackingConfig
 from mnist_study.nn.training import Event
 from mnist_study.tracking.client import experiment_id
 from mnist_study.tracking.describe import Status, ending, ending_tags
@@ -35,16 +35,14 @@ class Tracker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """End the run, with the status that the exception stands for."""
 
     def follow(self, events: Iterable[Event]) -> Iterator[Event]:
         """Record each event, then pass it on."""
         yield from events
 
-    def end(self, status: Status, reason: str | None = None) -> None:
+    def end(self, status: Status, reason: str | None = None, state: str | None = None) -> None:
         """End the run with an explicit status instead of the one derived from the exception."""
 
     def hint(self) -> str:
@@ -55,12 +53,11 @@ class Tracker:
 class RunTracker(Tracker):
     """Records a run in its folder while a thread uploads the records to MLflow."""
 
-    def __init__(self, recorder: Recorder, uri: str, defer: Defer | None = None) -> None:
+    def __init__(self, recorder: Recorder, defer: Defer | None = None) -> None:
         """Args: defer: see `open_tracker`."""
-        self._recorder, self._uri, self._defer = recorder, uri, defer
-        self._outbox = recorder.outbox
+        self._recorder, self._outbox, self._defer = recorder, recorder.outbox, defer
         self._uploader = Uploader(self._outbox)
-        self._ended = self._warned = False
+        self._warned = False
         self._disk_full: OSError | None = None
 
     @property
@@ -77,11 +74,8 @@ class RunTracker(Tracker):
         self._uploader.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
-        status, state, reason = ending(error)
-        self._end(status, state, reason)
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.end(*ending(error))
 
     def follow(self, events: Iterable[Event]) -> Iterator[Event]:
         """Record each event, then pass it on."""
@@ -89,37 +83,23 @@ class RunTracker(Tracker):
             self._safely(lambda: self._recorder.write(event))  # noqa: B023 - called at once
             yield event
 
-    def end(self, status: Status, reason: str | None = None) -> None:
+    def end(self, status: Status, reason: str | None = None, state: str | None = None) -> None:
         """End the run with an explicit status instead of the one derived from the exception."""
-        self._end(status, None, reason)
-
-    def hint(self) -> str:
-        """The command or address that shows the run."""
-        name = self._outbox.header["experiment"]
-        experiment = experiment_id(self._uri, name) if self.run_id else None
-        return how_to_open(self._uri, experiment, self.run_id)
-
-    def _end(self, status: Status, state: str | None, reason: str | None) -> None:
-        if self._ended:
+        if self._outbox.complete:
             return
-        self._ended = True
         self._safely(self._recorder.draw)
         self._safely(lambda: self._recorder.end(status, ending_tags(status, reason, state)))
         self._uploader.end()
         # A failed trial waits: a study creates a placeholder for one that has no run.
         if self._defer and status != "FAILED":
-            self._defer(self._finish_upload)
+            self._defer(self._uploader.finish)
         else:
-            self._finish_upload()
+            self._uploader.finish()
 
-    def _finish_upload(self) -> None:
-        if not self._uploader.finish():
-            _log.warning(
-                "MLflow has not received all of this run (%s); "
-                "send it later with: python -m mnist_study.tracking send %s",
-                str(self._uploader.error or "no answer").splitlines()[0],
-                self._outbox.folder.parent,
-            )
+    def hint(self) -> str:
+        """The command or address that shows the run."""
+        uri, name = self._outbox.header["uri"], self._outbox.header["experiment"]
+        return how_to_open(uri, experiment_id(uri, name) if self.run_id else None, self.run_id)
 
     def _safely(self, write: Callable[[], None]) -> None:
         """A full disk or a bug in a figure must not cost the training."""
@@ -145,8 +125,5 @@ def open_tracker(
     if settings.backend == "none":
         return Tracker()
     uri = store_uri(settings.uri)
-    try:
-        check_store(uri)
-    except ValueError as error:
-        raise ConfigError(f"tracking.{error}") from error
-    return RunTracker(Recorder(record, settings, uri), uri, defer)
+    check_store(uri)
+    return RunTracker(Recorder(record, settings, uri), defer)

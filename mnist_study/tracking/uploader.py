@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from mnist_study.tracking.client import Client, connect, create_run, log_points, log_values
+from mnist_study.tracking.client import Client, connect, create_run, log_points, log_to_run
 from mnist_study.tracking.outbox import Outbox, Record
 
 INTERVAL = 5.0  # seconds between two uploads: curves move while one watches, at no cost to the run
@@ -26,13 +26,12 @@ class Uploader(threading.Thread):
     def __init__(self, outbox: Outbox) -> None:
         super().__init__(name=f"uploader of {outbox.folder}", daemon=True)
         self._outbox = outbox
-        self._wake, self._over = threading.Event(), threading.Event()
-        self._given_up = False
+        self._over, self._given_up = threading.Event(), threading.Event()
         self.error: Exception | None = None  # why the last try failed
 
     def run(self) -> None:
         """Upload until the run is over and everything has arrived."""
-        while not self._given_up:
+        while not self._given_up.is_set():
             last = self._over.is_set()
             try:
                 upload(self._outbox)
@@ -43,29 +42,29 @@ class Uploader(threading.Thread):
                 self.error = error
             if last and self.error is None:
                 break
-            if not (self._over.is_set() and self.error is None):
-                self._wake.wait(INTERVAL if self.error is None else RETRY)
-                self._wake.clear()
+            until = self._given_up if last else self._over
+            until.wait(INTERVAL if self.error is None else RETRY)
         self._outbox.close()
 
     def end(self) -> None:
         """The last record is written: upload the rest now."""
         self._over.set()
-        self._wake.set()
 
-    def finish(self) -> bool:
-        """Wait until the rest is uploaded; False if it could not be, after a bounded time."""
-        self.end()
+    def finish(self) -> None:
+        """Wait until the rest is uploaded; warn if it cannot be, after a bounded time."""
         progress, left = time.monotonic(), len(self._outbox.waiting)
-        while self.is_alive():
+        while self.is_alive() and not self._given_up.is_set():
             self.join(0.05)
             if len(self._outbox.waiting) != left:
                 progress, left = time.monotonic(), len(self._outbox.waiting)
             if time.monotonic() - progress > (SLOW_TIMEOUT if self.error is None else TIMEOUT):
-                self._given_up = True
-                self._wake.set()
-                return False
-        return self.error is None
+                self._given_up.set()
+                _log.warning(
+                    "MLflow has not received all of this run (%s); "
+                    "send it later with: python -m mnist_study.tracking send %s",
+                    (str(self.error or "") or "no answer").splitlines()[0],
+                    self._outbox.folder.parent,
+                )
 
 
 def upload(outbox: Outbox, uri: str | None = None) -> None:
@@ -96,17 +95,18 @@ def _upload_kind(
     """Upload records of one kind."""
     if kind == "metrics":
         log_points(client, run_id, records)
-    elif kind == "image":
-        for name in (name for record in records for name in record["files"]):
-            _upload_file(client, run_id, folder / name, "images")
-            (folder / name).unlink(missing_ok=True)  # many and large; they are in the store now
+        return
     for record in records:
-        if kind == "artifact":
-            _upload_file(client, run_id, folder / record["artifact"], None)
-        elif kind == "tags":
-            log_values(client, run_id, tags=record["tags"])
+        if kind == "tags":
+            log_to_run(client, run_id, tags=record["tags"])
         elif kind == "end":
             client.set_terminated(run_id, record["end"], record["time"])
+        elif kind == "artifact":
+            _upload_file(client, run_id, folder / record["artifact"], None)
+        else:
+            for name in record["files"]:
+                _upload_file(client, run_id, folder / name, "images")
+                (folder / name).unlink(missing_ok=True)  # many and large; they are in the store now
 
 
 def _upload_file(client: Client, run_id: str, path: Path, folder: str | None) -> None:

@@ -17,7 +17,6 @@ from mnist_study.tracking.client import (
     client_for,
     ensure_experiment,
     log_to_run,
-    log_values,
     set_run_status,
 )
 from tests.command import mnist_study
@@ -36,7 +35,7 @@ def log_run(
     client = client_for(settings)
     tags = {"mlflow.parentRunId": parent, "experiment": experiment}
     run = client.create_run(ensure_experiment(settings), tags=tags).info.run_id
-    log_values(client, run, params={
+    log_to_run(client, run, params={
         "optimizer.lr": 0.8, "training.epochs": 50, "training.gradient": gradient,
         "training.seed": seed, **params,
     })  # fmt: skip
@@ -52,13 +51,13 @@ def log_run(
         for quantity, value in (("loss", loss), ("accuracy", 1 - loss / 3))
         for split in ("train", "test")
     ])  # fmt: skip
-    log_values(client, run, metrics={
+    log_to_run(client, run, metrics={
         "final/train_accuracy": 0.85 + seed / 1000, "final/test_accuracy": 0.86 + 1.1 * seed / 1000,
         "final/train_loss": 0.60 + seed / 1000, "final/test_loss": 0.58 + 1.1 * seed / 1000,
     })  # fmt: skip
     packed = io.BytesIO()
     np.savez(packed, W1=np.random.default_rng(seed).normal(size=(784, 10)).astype(np.float32))
-    log_to_run(settings, run, files={"weights.npz": packed.getvalue()})
+    log_to_run(client, run, files={"weights.npz": packed.getvalue()})
     set_run_status(settings, run, "FINISHED")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mnist_study.tracking import figures
-from mnist_study.tracking.figures import Curve, curve_figure, decimate
+from mnist_study.tracking.figures import curve_figure, decimate
 from mnist_study.tracking.images import (
     PALETTE,
     WEIGHT_LIMIT,
@@ -97,7 +97,7 @@ def test_a_decimated_curve_keeps_its_spike():
     """One bad iteration in 30,000 is still drawn where it was."""
     values = [1.0] * 30_000
     values[12_345] = 9.0
-    steps, kept = decimate(Curve(list(range(30_000)), values))
+    steps, kept = decimate(list(enumerate(values)))
     assert len(steps) <= figures.CURVE_POINTS + 2
     assert steps[kept.argmax()] == 12_345
     assert (steps[0], steps[-1]) == (0, 29_999)
@@ -105,7 +105,7 @@ def test_a_decimated_curve_keeps_its_spike():
 
 def test_a_short_curve_is_drawn_whole():
     """Nothing is left out below the limit."""
-    assert decimate(Curve([1, 2, 3], [3.0, 2.0, 1.0]))[0].tolist() == [1, 2, 3]
+    assert decimate([(1, 3.0), (2, 2.0), (3, 1.0)])[0].tolist() == [1, 2, 3]
 
 
 def drawn(figure) -> bytes:
@@ -117,9 +117,11 @@ def drawn(figure) -> bytes:
 @pytest.mark.parametrize("quantity", ["loss", "accuracy"])
 def test_final_values_are_written_into_the_figure(quantity):
     """All splits are in one plot; each says its final value, the test set's too."""
-    curves = {split: Curve([1, 2, 3], [0.9, 0.5, 0.4]) for split in ("train", "validation")}
-    final = {"train": 0.4, "validation": 0.41, "test": 0.4321}
-    figure = curve_figure(quantity, curves, {}, final)
+    points = [(1, 0.9), (2, 0.5), (3, 0.4)]
+    curves = {f"{split}/{quantity}": points for split in ("train", "validation")}
+    values = {"train": 0.4, "validation": 0.41, "test": 0.4321}
+    final = {f"final/{split}_{quantity}": value for split, value in values.items()}
+    figure = curve_figure(quantity, curves, final)
     (axes,) = figure.axes
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     assert texts == ["train 0.4000", "validation 0.4100", "test 0.4321"]
@@ -129,15 +131,14 @@ def test_final_values_are_written_into_the_figure(quantity):
 
 def test_epoch_means_are_drawn_over_finer_points():
     """Points every k iterations and their mean an epoch are two lines, named once."""
-    figure = curve_figure(
-        "loss", {"train": Curve([1, 2], [2, 1])}, {"train": Curve([2], [1.5])}, {}
-    )
+    curves = {"train/loss": [(1, 2.0), (2, 1.0)], "train/loss_epoch": [(2, 1.5)]}
+    figure = curve_figure("loss", curves, {})
     (axes,) = figure.axes
     assert len(axes.get_lines()) == 2
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train"]
 
 
-@pytest.mark.parametrize("points", [{}, {"train": Curve([1], [0.0])}, {"train": Curve()}])
+@pytest.mark.parametrize("points", [{}, {"train/loss": [(1, 0.0)]}, {"train/loss": []}])
 def test_a_run_that_ended_at_once_still_has_a_figure(points):
     """No points, one point or a loss of zero draw without complaint."""
-    assert drawn(curve_figure("loss", points, {}, {}))
+    assert drawn(curve_figure("loss", points, {}))

@@ -137,8 +137,8 @@ def test_a_study_has_one_parent_run(server: Server):
     assert StudyRuns(settings).create_parent("resumed", {"a": "2"}) == first
     assert StudyRuns(settings).create_parent("another", {}) != first
     bad = {"best": 0.98, "worst": float("inf")}
-    log_to_run(settings, first, metrics=bad, params={"n": 3}, files={"REPORT.md": "# Report"})
     client = MlflowClient(server.uri)
+    log_to_run(client, first, metrics=bad, params={"n": 3}, files={"REPORT.md": b"# Report"})
     run = client.get_run(first)
     assert (run.info.status, run.data.tags["a"], run.data.params) == ("RUNNING", "2", {"n": "3"})
     assert run.data.metrics == {"best": 0.98}

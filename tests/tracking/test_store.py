@@ -103,5 +103,5 @@ def test_looking_at_a_store_leaves_the_locks_on_it(tmp_path):
 def test_a_store_without_permission_is_refused(tmp_path, monkeypatch):
     """The place that cannot be written is named."""
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(ValueError, match=f"no permission to write {tmp_path}"):
+    with pytest.raises(ConfigError, match=f"no permission to write {tmp_path}"):
         check_store(f"sqlite:///{tmp_path}/mlflow.db")

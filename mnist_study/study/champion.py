@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -45,10 +46,8 @@ def trial_counts(study: optuna.Study) -> dict[str, float]:
     """How many trials are in each state, by metric key."""
     from optuna.trial import TrialState
 
-    trials = study.get_trials(deepcopy=False)
-    return {
-        f"trials/{s.name.lower()}": float(sum(t.state == s for t in trials)) for s in TrialState
-    }
+    counts = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+    return {f"trials/{state.name.lower()}": float(counts[state]) for state in TrialState}
 
 
 def summary(study: optuna.Study) -> dict[str, float]:

@@ -39,17 +39,15 @@ def pareto_figure(study: optuna.Study, *metrics: str) -> Figure:
     """Draw the first two objectives of all complete trials; the Pareto front has numbers."""
     from matplotlib.figure import Figure
 
-    trials = study.get_trials(deepcopy=False)
     figure = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained")
     axes = figure.subplots()
-    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    complete = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
     _points(axes, [trial.values[1] for trial in complete], complete)
     front = sorted(study.best_trials, key=lambda trial: trial.values[:2])
     y, x = np.array([trial.values[:2] for trial in front]).reshape(-1, 2).T
     axes.plot(x, y, "o-", color=_BEST, linewidth=1, label="Pareto front")
-    for trial, place in zip(front, zip(x, y, strict=True), strict=True):
-        number = str(trial.number)
-        axes.annotate(number, place, xytext=(4, 4), textcoords="offset points", fontsize=8)
+    for trial, xy in zip(front, zip(x, y, strict=True), strict=True):
+        axes.annotate(str(trial.number), xy, (4, 4), textcoords="offset points", fontsize=8)
     axes.set(xlabel=metrics[1], ylabel=metrics[0])
     axes.legend(fontsize=8)
     return figure

@@ -159,11 +159,12 @@ class StudyRuns:
     def _open(self, study: optuna.Study, *, closing: bool = False) -> None:
         attrs, store = study.user_attrs, without_passwords(self.uri)
         run_id, path = attrs.get(PARENT), database_path(store)
+        same_store = attrs.get(STORE) == store
         # A database that exists still has the study's run; at the end of a search, ask it.
-        trusted = attrs.get(STORE) == store and not closing and (path is None or path.exists())
+        trusted = same_store and not closing and (path is None or path.exists())
         query = f"attributes.run_id = '{run_id}'"
         if run_id is not None and not trusted and not search_runs(self.settings, query):
-            if attrs.get(STORE) != store:
+            if not same_store:
                 raise ConfigError(
                     f"tracking.uri must be where study {study.study_name} is tracked already, "
                     f"{attrs.get(STORE)}, got {store}"
@@ -174,7 +175,7 @@ class StudyRuns:
             tags = {"mlflow.parentRunId": parent_id} if parent_id else {}
             run_id = self.create_parent(study.study_name, tags, attrs[STUDY_ID])
             study.set_user_attr(PARENT, run_id)
-        if attrs.get(STORE) != store and "***" not in store:  # a password is not written down
+        if not same_store and "***" not in store:  # a password is not written down
             study.set_user_attr(STORE, store)
         self.runs[study.study_name] = run_id
 

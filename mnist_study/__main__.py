@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from mnist_study.cli import needs_multirun, validate
 from mnist_study.config import CONF
+from mnist_study.console import abort
 from mnist_study.job import job
 
 # Hydra 1.3 warns where version_base is missing, 1.4 where it is given.
@@ -21,8 +22,7 @@ def main(config: DictConfig) -> dict[str, float]:
 
 if __name__ == "__main__":
     if sentence := validate(sys.argv[1:]):
-        print(f"mnist_study: {sentence}", file=sys.stderr)
-        sys.exit(2)
+        abort(sentence)
     if needs_multirun(sys.argv):
         sys.argv.append("--multirun")
     main()

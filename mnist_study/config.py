@@ -37,15 +37,10 @@ class TrainingConfig:
     threads: Union[int, str]  # noqa: UP007
 
     def __post_init__(self) -> None:
-        _at_least(1, epochs=self.epochs)
-        _at_least(0, seed=self.seed)
-        _count_or("all", batch_size=self.batch_size)
-        _count_or("epoch", eval_every=self.eval_every)
-        _count_or("auto", threads=self.threads)
-        _one_of(("shuffle", "replacement"), sampling=self.sampling)
-        _one_of(("end", "curve", "never"), test=self.test)
-        _one_of(("exact", "report"), gradient=self.gradient)
-        _one_of(("float32", "float64"), dtype=self.dtype)
+        _at_least(self, epochs=1, seed=0)
+        _count_or(self, batch_size="all", eval_every="epoch", threads="auto")
+        _one_of(self, sampling=("shuffle", "replacement"), test=("end", "curve", "never"))
+        _one_of(self, gradient=("exact", "report"), dtype=("float32", "float64"))
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class TrackingConfig:
     tags: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _one_of(("mlflow", "none"), backend=self.backend)
+        _one_of(self, backend=("mlflow", "none"))
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class StudyConfig:
     champion_seeds: int
 
     def __post_init__(self) -> None:
-        _at_least(0, champion_seeds=self.champion_seeds)
+        _at_least(self, champion_seeds=0)
 
 
 Section = TypeVar("Section", TrainingConfig, TrackingConfig, StudyConfig)
@@ -97,9 +92,8 @@ def build(config: DictConfig, group: str, *args: object, **given: object) -> Any
         the wrong type, or whatever ValueError or OSError the target itself refuses it with.
     """
     node = config[group]
-    missing = sorted(key for key in node if OmegaConf.is_missing(node, key))
-    if missing:
-        raise ConfigError(f"{group}.{missing[0]} must be given, it has no default")
+    if missing := OmegaConf.missing_keys(node):
+        raise ConfigError(f"{min(missing)} must be given, it has no default")
     name = str(node["_target_"])
     try:
         target = pkgutil.resolve_name(name)
@@ -114,14 +108,11 @@ def build(config: DictConfig, group: str, *args: object, **given: object) -> Any
     try:
         return target(*args, **keys, **given)
     except (ValueError, OSError) as error:
-        raise ConfigError(in_group(group, str(error), keys)) from error
+        raise ConfigError(_in_group(group, str(error), keys)) from error
 
 
 def _built_keys(group: str, node: DictConfig) -> dict[str, Any]:
-    """The keys of a node but its target, as plain values; nodes among them are instantiated.
-
-    Raises: ConfigError for whatever a nested target is refused with.
-    """
+    """The keys of a node but its target, as plain values; nodes among them are instantiated."""
     from hydra import utils
     from hydra.errors import InstantiationException
 
@@ -130,19 +121,18 @@ def _built_keys(group: str, node: DictConfig) -> dict[str, Any]:
     trust = {} if unchecked is None else {"_execution_whitelist_": unchecked}
     try:
         partial = utils.instantiate(node, _partial_=True, _convert_="all", **trust)
-    except InstantiationException as error:
+    except InstantiationException as error:  # of a nested target
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(f"{group}: {reason}") from error
     return dict(partial.keywords)
 
 
-def in_group(group: str, message: str, keys: Mapping[str, object]) -> str:
+def _in_group(group: str, message: str, keys: Mapping[str, object]) -> str:
     """Name the full key: "lr > 0 must hold" is about `optimizer.lr` if the group has that key."""
-    words = message.split()
-    keyed = next((word for word in words[:3] if word.rstrip(":") in keys), None)
-    if keyed is None:
-        return f"{group}: {message}"
-    return message.replace(keyed, f"{group}.{keyed}", 1)
+    for word in message.split()[:3]:
+        if word.rstrip(":") in keys:
+            return message.replace(word, f"{group}.{word}", 1)
+    return f"{group}: {message}"
 
 
 def _check_types(group: str, target: Callable[..., Any], keys: Mapping[str, Any]) -> None:
@@ -169,20 +159,20 @@ def _accepts(value: object, hint: Any) -> bool:
     return isinstance(value, hint) if hint in (int, str, bool, types.NoneType) else True
 
 
-def _at_least(bound: int, **values: int) -> None:
-    for name, value in values.items():
-        if value < bound:
+def _at_least(settings: object, **bounds: int) -> None:
+    for name, bound in bounds.items():
+        if (value := getattr(settings, name)) < bound:
             raise ValueError(f"{name} >= {bound} must hold, got {name}={value}")
 
 
-def _count_or(word: str, **values: int | str) -> None:
-    for name, value in values.items():
-        if value == word or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-            continue
-        raise ValueError(f"{name} must be an integer >= 1 or `{word}`, got {name}={value}")
+def _count_or(settings: object, **words: str) -> None:
+    for name, word in words.items():
+        value = getattr(settings, name)
+        if value != word and not (isinstance(value, int) and value >= 1):
+            raise ValueError(f"{name} must be an integer >= 1 or `{word}`, got {name}={value}")
 
 
-def _one_of(choices: tuple[str, ...], **values: str) -> None:
-    for name, value in values.items():
-        if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {name}={value}")
+def _one_of(settings: object, **choices: Sequence[str]) -> None:
+    for name, allowed in choices.items():
+        if (value := getattr(settings, name)) not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {name}={value}")

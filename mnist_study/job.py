@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from hydra_plugins.hydra_optuna_study import cores, current_trial, defer
 from mnist_study.config import ConfigError, TrackingConfig, section
 from mnist_study.console import abort
-from mnist_study.nn.training import Diverged, EpochEnded, Event, Finished, Score
+from mnist_study.nn.training import Diverged, EpochEnded, Event, Finished
 from mnist_study.run import Run, compose_run, scaled
 from mnist_study.study.callback import child_tags, parent_run_id, reported, trial_tracking
 from mnist_study.tracking import RunRecord, open_tracker
@@ -55,29 +56,27 @@ def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
     config = scaled(config)
     tracking = trial_tracking(section(config, TrackingConfig), trial)
     run = compose_run(config)
-    with _blas_threads(run, trial), _quiet():
-        leave = defer if trial else None
-        tracker = open_tracker(tracking, _record(config, run, trial), leave)
-        with tracker:
-            events = tracker.follow(run.events())
-            events = reported(events, trial) if trial else show_progress(events, run)
-            finished = _last(events)
+    record, leave = _record(config, run, trial), defer if trial else None
+    with (
+        threadpool_limits(_blas_threads(run, trial)),
+        np.errstate(over="ignore", invalid="ignore"),  # a run that diverges says so by `Diverged`
+        open_tracker(tracking, record, leave) as tracker,
+    ):
+        events = tracker.follow(run.events())
+        events = reported(events, trial) if trial else show_progress(events, run)
+        finished = deque(events, maxlen=1).pop()
+    assert isinstance(finished, Finished)
     if trial and tracker.lost:
         raise tracker.lost  # the study stops, and tries this trial again when there is space
     if trial is None:
         print(score_table(finished))
         print(tracker.hint())
-    return figures(finished, parameters=run.network.parameters.size)
-
-
-def figures(finished: Finished, parameters: int) -> dict[str, float]:
-    """The numbers a study may optimise, by metric key."""
     return {
         **{f"{name}/accuracy": score.accuracy for name, score in finished.scores.items()},
         **{f"{name}/error": 1 - score.accuracy for name, score in finished.scores.items()},
         **{f"{name}/loss": score.loss for name, score in finished.scores.items()},
         "time/train_seconds": finished.train_seconds,
-        "parameters": float(parameters),
+        "parameters": float(run.network.parameters.size),
     }
 
 
@@ -88,10 +87,14 @@ def show_progress(events: Iterator[Event], run: Run) -> Iterator[Event]:
         every = max(1, epochs // 20)  # a log of 3000 epochs is not read
         for event in events:
             if isinstance(event, EpochEnded):
-                bar.set_postfix_str(_score_words(event.scores), refresh=False)
+                scores = "  ".join(
+                    f"{name} {score.accuracy:.2%} (loss {score.loss:.4f})"
+                    for name, score in event.scores.items()
+                )
+                bar.set_postfix_str(scores, refresh=False)
                 bar.update()
                 if not terminal and (event.epoch % every == 0 or event.epoch == epochs):
-                    print(f"epoch {event.epoch}/{epochs}  {_score_words(event.scores)}", flush=True)
+                    print(f"epoch {event.epoch}/{epochs}  {scores}", flush=True)
             yield event
 
 
@@ -108,38 +111,18 @@ def score_table(finished: Finished) -> str:
     return "\n".join(rows)
 
 
-def _score_words(scores: Mapping[str, Score]) -> str:
-    return "  ".join(
-        f"{name} {score.accuracy:.2%} (loss {score.loss:.4f})" for name, score in scores.items()
-    )
-
-
-def _last(events: Iterator[Event]) -> Finished:
-    for event in events:
-        if isinstance(event, Finished):
-            finished = event
-    return finished
-
-
-def _quiet() -> AbstractContextManager[object]:
-    """A run that diverges says so once, by `Diverged`, and not by NumPy's warnings before it."""
-    return np.errstate(over="ignore", invalid="ignore")
-
-
-def _blas_threads(run: Run, trial: optuna.Trial | None) -> AbstractContextManager[object]:
+def _blas_threads(run: Run, trial: optuna.Trial | None) -> int | None:
     """As many as asked for; `auto`: a worker's share, else all cores where a product is worth it.
 
     On small products a second thread waits more than it works: measured on two cores that others
     use too, the default network trains three to ten times faster with one.
     """
-    threads = run.settings.threads
-    if threads == "auto" and trial:
-        return nullcontext()  # the worker has set its share
-    if threads == "auto":
-        large = run.batch_size * run.network.parameters.size >= WORTH_A_THREAD
-        threads = cores() if large else 1
-    limits: AbstractContextManager[object] = threadpool_limits(int(threads))
-    return limits
+    if run.settings.threads != "auto":
+        return int(run.settings.threads)
+    if trial:
+        return None  # the worker has set its share
+    large = run.batch_size * run.network.parameters.size >= WORTH_A_THREAD
+    return cores() if large else 1
 
 
 def _record(config: DictConfig, run: Run, trial: optuna.Trial | None) -> RunRecord:
@@ -180,9 +163,8 @@ def _remove_hydra_record() -> None:
     """A refused run leaves nothing behind: its folder goes if it holds only Hydra's record."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     log = folder / f"{HydraConfig.get().job.name}.log"
-    if log.exists() and log.stat().st_size:
-        return
-    if {path.name for path in folder.iterdir()} <= {".hydra", log.name}:
+    nothing_logged = not log.exists() or log.stat().st_size == 0
+    if nothing_logged and {path.name for path in folder.iterdir()} <= {".hydra", log.name}:
         shutil.rmtree(folder)
         for empty in list(folder.parents)[:2]:  # outputs/<day>
             with suppress(OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,7 +13,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_study.config import ConfigError, TrainingConfig, build, section
-from mnist_study.data import Dataset, Split
+from mnist_study.data import Dataset
 from mnist_study.nn.feed import Feed
 from mnist_study.nn.losses import Loss
 from mnist_study.nn.network import Network
@@ -33,6 +33,7 @@ class Run:
     optimizer: Optimizer
     schedule: Schedule
     batch_size: int  # images; `all` has become the size of the training set
+    epoch_steps: int  # iterations an epoch
     rng: np.random.Generator  # draws the batches
     feeds: Mapping[str, Feed]  # train, validation (if there is one) and test, as the network reads
 
@@ -44,49 +45,37 @@ class Run:
     @property
     def points(self) -> int:
         """Points of a curve over the whole run."""
-        images, sampling = len(self.dataset.train.labels), cast(Sampling, self.settings.sampling)
-        steps = epoch_steps(images, self.batch_size, sampling)
         epochs = self.settings.epochs
-        return epochs if self.eval_every is None else epochs * steps // self.eval_every
-
-    @property
-    def watched(self) -> dict[str, Feed]:
-        """The sets that are scored along the curves."""
-        names = ["validation", "test"] if self.settings.test == "curve" else ["validation"]
-        return {name: self.feeds[name] for name in names if name in self.feeds}
-
-    @property
-    def final(self) -> dict[str, Feed]:
-        """The sets that are scored at the end."""
-        never = self.settings.test == "never"
-        return {name: feed for name, feed in self.feeds.items() if not (never and name == "test")}
+        return epochs * self.epoch_steps // self.eval_every if self.eval_every else epochs
 
     def events(self) -> Iterator[Event]:
         """Train, then score every set that may be seen."""
-        settings, train_feed = self.settings, self.feeds["train"]
+        settings = self.settings
+        watched = {"validation", "test"} if settings.test == "curve" else {"validation"}
+        final = self.feeds.keys() - ({"test"} if settings.test == "never" else set())
         started = time.perf_counter()
-        step = 0
         for event in train(
             self.network,
             self.optimizer,
             self.schedule,
             self.loss,
-            train_feed,
-            self.watched,
+            self.feeds["train"],
+            {name: feed for name, feed in self.feeds.items() if name in watched},
             epochs=settings.epochs,
             batch_size=self.batch_size,
             sampling=cast(Sampling, settings.sampling),
             eval_every=self.eval_every,
             rng=self.rng,
         ):
-            step = event.step
             yield event
         seconds = time.perf_counter() - started
-        images = settings.epochs * len(train_feed)
         scores = {
-            name: evaluate(self.network, self.loss, feed) for name, feed in self.final.items()
+            name: evaluate(self.network, self.loss, feed)
+            for name, feed in self.feeds.items()
+            if name in final
         }
-        yield Finished(step, scores, seconds, images / seconds)
+        images = settings.epochs * len(self.feeds["train"])
+        yield Finished(event.step, scores, seconds, images / seconds)
 
 
 def compose_run(config: DictConfig) -> Run:
@@ -104,39 +93,32 @@ def compose_run(config: DictConfig) -> Run:
             f"got training.batch_size={batch_size}, training images={images}"
         )
     # Two streams of one seed: a deeper network does not change the order of the batches.
-    init_rng, batch_rng = (
-        np.random.default_rng(child) for child in np.random.SeedSequence(settings.seed).spawn(2)
-    )
+    init_rng, batch_rng = np.random.default_rng(settings.seed).spawn(2)
     pixels = dataset.train.images.shape[1]
     network = build(
         config, "model", pixels, dataset.classes, rng=init_rng, dtype=np.dtype(settings.dtype)
     )
     steps = epoch_steps(images, batch_size, cast(Sampling, settings.sampling))
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    prepare = getattr(network, "prepare", Feed)  # a model without it gets pictures
     return Run(
         settings=settings,
         dataset=dataset,
         network=network,
         loss=build(config, "loss"),
-        feeds=_feeds(network, dataset),
+        feeds={name: prepare(split) for name, split in splits.items() if len(split.labels)},
         optimizer=build(config, "optimizer", network.parameters),
         schedule=build(config, "schedule", total_steps=settings.epochs * steps, epoch_steps=steps),
         batch_size=batch_size,
+        epoch_steps=steps,
         rng=batch_rng,
     )
-
-
-def _feeds(network: Network, dataset: Dataset) -> dict[str, Feed]:
-    """Every set with an image, as `network` reads it; a model without `prepare` gets pictures."""
-    prepare: Callable[[Split], Feed] = getattr(network, "prepare", Feed)
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    return {name: prepare(split) for name, split in splits.items() if len(split.labels)}
 
 
 @functools.lru_cache(maxsize=1)
 def _dataset(data: str) -> Dataset:
     """Read the data that section `data`, as YAML, names: once for all trials of a worker."""
-    dataset: Dataset = build(OmegaConf.create({"data": OmegaConf.create(data)}), "data")
-    return dataset
+    return cast(Dataset, build(OmegaConf.create({"data": OmegaConf.create(data)}), "data"))
 
 
 def scaled(config: DictConfig) -> DictConfig:

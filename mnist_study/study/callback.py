@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from hydra_plugins.hydra_optuna_study import StudyCallback
 from mnist_study.config import ConfigError, StudyConfig, TrackingConfig, TrainingConfig, section
@@ -22,11 +22,11 @@ from mnist_study.study.champion import (
     near_ties,
     summary,
 )
-from mnist_study.study.runs import PARENT, STORE, STUDY, STUDY_ID, TRIAL, StudyRuns
+from mnist_study.study.figure import pareto_figure, study_figure
+from mnist_study.study.runs import PARENT, STORE, StudyRuns, trial_tags
 
 if TYPE_CHECKING:
     import optuna
-    from matplotlib.figure import Figure
 
     from hydra_plugins.hydra_optuna_study import FollowUp
 
@@ -59,11 +59,7 @@ def parent_run_id(trial: optuna.Trial | None) -> str | None:
 
 def child_tags(trial: optuna.Trial | None) -> dict[str, str]:
     """The tags of a trial's run."""
-    if trial is None:
-        return {}
-    tags = {STUDY: trial.study.study_name, TRIAL: str(trial.number)}
-    study_id = trial.study.user_attrs.get(STUDY_ID)
-    return tags | ({STUDY_ID: study_id} if study_id else {})
+    return trial_tags(trial.study, trial.number) if trial else {}
 
 
 def trial_tracking(tracking: TrackingConfig, trial: optuna.Trial | None) -> TrackingConfig:
@@ -89,11 +85,16 @@ class StudyTracking(StudyCallback):
     def check(self, config: DictConfig) -> None:
         """Check the sections that every trial will read; SystemExit(2) after one sentence."""
         self.config = config
+        metric = config.hydra.sweeper.metric
+        self.metrics = [metric] if isinstance(metric, str) else list(metric or [])
+        for metric in self.metrics:
+            if metric.startswith("test/"):
+                rule = "must not be measured on the test set: a search selects by validation"
+                abort(f"hydra.sweeper.metric {rule}, got {metric}")
         try:
             self.study_config = section(config, StudyConfig)
             self.training = section(config, TrainingConfig)
             tracking = section(config, TrackingConfig)
-            _validate_metrics(config)
             if tracking.backend == "mlflow":
                 self.settings = tracking
                 self.runs = StudyRuns(tracking)
@@ -120,16 +121,17 @@ class StudyTracking(StudyCallback):
         """Make MLflow agree with the study and sum it up, unless nothing has changed since."""
         finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
         figures = summary(study)
-        if f"{CHAMPION}/seeds" in figures:
+        if self.searched and f"{CHAMPION}/seeds" in figures:
             print(champion_line(figures))
             print(near_ties(self.searched, figures[f"{CHAMPION}/test_accuracy_std"]))
         if study.user_attrs.get(SUMMED_UP) == finished and not interrupted:
             return
+        draw = pareto_figure if len(self.metrics) > 1 else study_figure
         arrived = self.runs is None or self.runs.close(
             study,
             Path(str(self.config.hydra.sweep.dir)).absolute(),
             figures,
-            {"study.png": self._figure(study)} if study is self.searched else {},
+            {"study.png": draw(study, *self.metrics)} if study is self.searched else {},
             "KILLED" if interrupted else "FINISHED",
         )
         if arrived and not interrupted:
@@ -141,23 +143,3 @@ class StudyTracking(StudyCallback):
         if not seeds or is_champion(study) or not study.best_trials:
             return None
         return champion_search(study, seeds, first=self.training.seed + 1)
-
-    def _figure(self, study: optuna.Study) -> Figure:
-        from mnist_study.study.figure import pareto_figure, study_figure
-
-        metric = OmegaConf.select(self.config, "hydra.sweeper.metric")
-        names = [metric] if isinstance(metric, str) else list(metric)
-        if len(names) > 1:
-            return pareto_figure(study.get_trials(deepcopy=False), study.best_trials, names)
-        maximize = study.directions[0].name == "MAXIMIZE"
-        return study_figure(study.get_trials(deepcopy=False), names[0], maximize=maximize)
-
-
-def _validate_metrics(config: DictConfig) -> None:
-    metrics = OmegaConf.select(config, "hydra.sweeper.metric") or []
-    for metric in [metrics] if isinstance(metrics, str) else metrics:
-        if metric.startswith("test/"):
-            raise ConfigError(
-                "hydra.sweeper.metric must not be measured on the test set: a search selects by "
-                f"validation, got {metric}"
-            )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mnist_study.stats import Interval
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
     from hydra_plugins.hydra_optuna_study import FollowUp
 
@@ -27,8 +30,7 @@ def champion_search(study: optuna.Study, seeds: int, first: int) -> FollowUp:
     """
     from hydra_plugins.hydra_optuna_study import FollowUp
 
-    sign = 1 if study.directions[0].name == "MINIMIZE" else -1
-    best = min(study.best_trials, key=lambda trial: sign * trial.values[0])
+    best = _ranked(study, study.best_trials)[0]
     return FollowUp(
         suffix=f"{CHAMPION}-{best.number}",  # a larger budget may find another champion
         params={"training.seed": f"range({first},{first + FRESH_SEEDS})"},
@@ -44,17 +46,14 @@ def trial_counts(study: optuna.Study) -> dict[str, float]:
     """How many trials are in each state, by metric key."""
     from optuna.trial import TrialState
 
-    trials = study.get_trials(deepcopy=False)
-    return {
-        f"trials/{s.name.lower()}": float(sum(t.state == s for t in trials)) for s in TrialState
-    }
+    counts = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+    return {f"trials/{state.name.lower()}": float(counts[state]) for state in TrialState}
 
 
 def summary(study: optuna.Study) -> dict[str, float]:
     """The figures of a study's own run: how its trials ended, its best value or its mean."""
-    trials = study.get_trials(deepcopy=False)
     figures = trial_counts(study)
-    values = [t.values[0] for t in trials if t.state.name == "COMPLETE" and t.values]
+    values = [trial.values[0] for trial in _complete(study)]
     if is_champion(study):
         if len(values) >= 2:
             interval = Interval.of(values)
@@ -78,30 +77,34 @@ def summary(study: optuna.Study) -> dict[str, float]:
 
 def champion_line(figures: dict[str, float]) -> str:
     """What the champion reached, in one sentence."""
-    mean, std, low, high, n = (
-        figures[f"{CHAMPION}/{key}"]
-        for key in ("test_accuracy_mean", "test_accuracy_std", "test_accuracy_ci95_low",
-                    "test_accuracy_ci95_high", "seeds")
-    )  # fmt: skip
+    keys, seeds = ("mean", "std", "ci95_low", "ci95_high"), figures[f"{CHAMPION}/seeds"]
+    mean, std, low, high = (figures[f"{CHAMPION}/test_accuracy_{key}"] for key in keys)
     return (
         f"champion, trained on train + validation: test accuracy {mean:.2%}, standard deviation "
-        f"{std:.2%}, 95 % interval of the mean {low:.2%} to {high:.2%} ({n:.0f} seeds)"
+        f"{std:.2%}, 95 % interval of the mean {low:.2%} to {high:.2%} ({seeds:.0f} seeds)"
     )
 
 
-def near_ties(study: optuna.Study | None, std: float) -> str:
+def near_ties(study: optuna.Study, std: float) -> str:
     """Which of the five best trials differ from the best by no more than another seed may.
 
     Two runs of one configuration differ by a normal variable of standard deviation sqrt(2) std,
     so 95 % of such differences are below 1.96 sqrt(2) std.
     """
     noise = 1.96 * 2**0.5 * std
-    trials = study.get_trials(deepcopy=False) if study else []
-    complete = [t for t in trials if t.state.name == "COMPLETE" and t.values]
-    sign = -1 if study and study.directions[0].name == "MAXIMIZE" else 1
-    best, *others = sorted(complete, key=lambda t: sign * t.values[0])[:5]
+    best, *others = _ranked(study, _complete(study))[:5]
     ties = [str(t.number) for t in others if abs(t.values[0] - best.values[0]) <= noise]
     if not ties:
         return f"no other of the five best trials is within the noise of seeds ({noise:.2%})"
     subject = f"trials {', '.join(ties)} are" if len(ties) > 1 else f"trial {ties[0]} is"
     return f"{subject} within the noise of seeds ({noise:.2%}) of trial {best.number}, the best"
+
+
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    return [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+
+
+def _ranked(study: optuna.Study, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Best first, by the first objective."""
+    largest_first = study.directions[0].name == "MAXIMIZE"
+    return sorted(trials, key=lambda trial: trial.values[0], reverse=largest_first)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_study.config import ConfigError, TrackingConfig
 from mnist_study.study.champion import CHAMPION
 from mnist_study.tracking.client import (
-    children,
     client_for,
     ensure_experiment,
     log_to_run,
@@ -35,7 +34,6 @@ STUDY_ID = "study.id"  # of its runs' tags, too: studies of one name may share a
 TRIAL = "optuna.trial_number"  # of a child run
 STUDY = "study"  # of parent and children: the study's name
 
-Ending = tuple[Status, str | None]  # MLflow's status, and the reason unless it is FINISHED
 _log = logging.getLogger(__name__)
 
 
@@ -45,10 +43,7 @@ class StudyRuns:
     def __init__(self, settings: TrackingConfig) -> None:
         """Raises: ConfigError if the store can never be written."""
         self.uri = store_uri(settings.uri)
-        try:
-            check_store(self.uri)
-        except ValueError as error:
-            raise ConfigError(f"tracking.{error}") from error
+        check_store(self.uri)
         self.settings = settings
         self.runs: dict[str, str] = {}  # study name -> id of its own run, once that is known
 
@@ -90,7 +85,16 @@ class StudyRuns:
         Returns: whether everything has arrived; otherwise a warning gives the reason.
         """
         try:
-            errors = self._close(study, folder, figures, files, status)
+            self._open(study, closing=True)
+            errors = resend(folder, self.uri)
+            self.reconcile(study)
+            run_id = self.runs[study.study_name]
+            log_to_run(client_for(self.settings), run_id, metrics=figures, files=files)
+            searched = self.runs.get(study.user_attrs.get("follows") or "")
+            if searched and f"{CHAMPION}/seeds" in figures:  # the search's own run shows them, too
+                log_to_run(client_for(self.settings), searched, metrics=figures)
+            state = "interrupted" if status == "KILLED" else None  # a study is never pruned
+            set_run_status(self.settings, run_id, status, state=state)
         except Exception as error:  # noqa: BLE001 - tracking must not cost the search its result
             errors = [_first_line(error)]
         if errors:
@@ -119,59 +123,44 @@ class StudyRuns:
         name = self.settings.run_name or study_name
         return str(client.create_run(experiment, None, all_tags, name).info.run_id)
 
-    def reparent(self, parent_id: str, study_id: str) -> None:
-        """Put runs of the study below its own run that began without one or below a lost one."""
-        for run in search_runs(self.settings, f"tags.`{STUDY_ID}` = '{study_id}'"):
-            tags = run.data.tags
-            if tags.get("mlflow.parentRunId") != parent_id and tags.get("kind") != "study":
-                new = {"mlflow.parentRunId": parent_id}
-                log_to_run(client_for(self.settings), run.info.run_id, tags=new)
+    def reconcile(self, study: optuna.Study) -> None:
+        """Put every run of the study below its own, with the status and reason of its trial.
 
-    def reconcile(
-        self, parent_id: str, ended: Mapping[int, Ending], running: Collection[int] = ()
-    ) -> int:
-        """Make the status of every child run agree with its trial's.
-
-        Args:
-            ended: trial number -> how it ended.
-            running: numbers of trials that another machine works on; their runs are left alone.
-        A run that is still RUNNING and belongs to neither becomes FAILED.
-        Returns: the number of corrected runs.
+        A trial that failed before it had a run, say for lack of memory, gets one. The run of a
+        trial that another machine works on is left alone; one of no trial becomes FAILED.
         """
-        corrected = 0
-        for run in children(self.settings, parent_id):
-            number = run.data.tags.get(TRIAL, "")
-            if number.isdigit() and int(number) in running:
+        client, parent = client_for(self.settings), self.runs[study.study_name]
+        trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
+        without_run = {n: t for n, t in trials.items() if t.state.name == "FAIL"}
+        query = f"tags.`{STUDY_ID}` = '{study.user_attrs[STUDY_ID]}'"
+        for run in search_runs(self.settings, query):
+            run_id, tags = run.info.run_id, run.data.tags
+            if tags.get("kind") == "study":
                 continue
-            expected = ended.get(int(number)) if number.isdigit() else None
-            if expected is None and run.info.status == "RUNNING":
-                expected = ("FAILED", "its process died")
-            if expected is not None and run.info.status != expected[0]:
-                set_run_status(self.settings, run.info.run_id, *expected)
-                corrected += 1
-        return corrected
-
-    def create_placeholder(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        """Create a run for a trial that failed before it had one, say for lack of memory."""
-        tags = {
-            STUDY: study.study_name,
-            STUDY_ID: study.user_attrs[STUDY_ID],
-            TRIAL: str(trial.number),
-            "mlflow.parentRunId": self.runs[study.study_name],
-        }
-        client, experiment = client_for(self.settings), ensure_experiment(self.settings)
-        run = client.create_run(experiment, None, tags, f"trial {trial.number}")
-        log_to_run(client, run.info.run_id, params=trial.params)
-        set_run_status(self.settings, run.info.run_id, *_ending(trial))
+            if tags.get("mlflow.parentRunId") != parent:  # it began without one or below a lost one
+                log_to_run(client, run_id, tags={"mlflow.parentRunId": parent})
+            without_run.pop(tags.get(TRIAL), None)
+            trial = trials.get(tags.get(TRIAL))
+            over = trial.state.is_finished() if trial else run.info.status == "RUNNING"
+            status, reason = _ending(trial)
+            if over and status != run.info.status:
+                set_run_status(self.settings, run_id, status, reason)
+        for number, trial in without_run.items():
+            tags = trial_tags(study, trial.number) | {"mlflow.parentRunId": parent}
+            experiment = ensure_experiment(self.settings)
+            run = client.create_run(experiment, None, tags, f"trial {number}")
+            log_to_run(client, run.info.run_id, params=trial.params)
+            set_run_status(self.settings, run.info.run_id, *_ending(trial))
 
     def _open(self, study: optuna.Study, *, closing: bool = False) -> None:
         attrs, store = study.user_attrs, without_passwords(self.uri)
-        run_id = attrs.get(PARENT)
-        path = database_path(store)
+        run_id, path = attrs.get(PARENT), database_path(store)
+        same_store = attrs.get(STORE) == store
         # A database that exists still has the study's run; at the end of a search, ask it.
-        trusted = attrs.get(STORE) == store and not closing and (path is None or path.exists())
-        if run_id is not None and not trusted and not self._has_run(run_id):
-            if attrs.get(STORE) != store:
+        trusted = same_store and not closing and (path is None or path.exists())
+        query = f"attributes.run_id = '{run_id}'"
+        if run_id is not None and not trusted and not search_runs(self.settings, query):
+            if not same_store:
                 raise ConfigError(
                     f"tracking.uri must be where study {study.study_name} is tracked already, "
                     f"{attrs.get(STORE)}, got {store}"
@@ -182,43 +171,22 @@ class StudyRuns:
             tags = {"mlflow.parentRunId": parent_id} if parent_id else {}
             run_id = self.create_parent(study.study_name, tags, attrs[STUDY_ID])
             study.set_user_attr(PARENT, run_id)
-        if attrs.get(STORE) != store and "***" not in store:  # a password is not written down
+        if not same_store and "***" not in store:  # a password is not written down
             study.set_user_attr(STORE, store)
         self.runs[study.study_name] = run_id
 
-    def _has_run(self, run_id: str) -> bool:
-        return bool(search_runs(self.settings, f"attributes.run_id = '{run_id}'"))
 
-    def _close(
-        self,
-        study: optuna.Study,
-        folder: Path,
-        figures: Mapping[str, float],
-        files: Mapping[str, Figure],
-        status: Status,
-    ) -> list[str]:
-        self._open(study, closing=True)
-        run_id = self.runs[study.study_name]
-        errors = resend(folder, self.uri)
-        trials = study.get_trials(deepcopy=False)
-        ended = {t.number: _ending(t) for t in trials if t.state.is_finished()}
-        self.reparent(run_id, study.user_attrs[STUDY_ID])
-        self.reconcile(run_id, ended, {t.number for t in trials} - ended.keys())
-        known = {run.data.tags.get(TRIAL) for run in children(self.settings, run_id)}
-        for trial in trials:
-            if trial.state.name == "FAIL" and str(trial.number) not in known:
-                self.create_placeholder(study, trial)
-        log_to_run(client_for(self.settings), run_id, metrics=figures, files=files)
-        searched = self.runs.get(study.user_attrs.get("follows") or "")
-        if searched and f"{CHAMPION}/seeds" in figures:  # the search's own run shows them, too
-            log_to_run(client_for(self.settings), searched, metrics=figures)
-        state = "interrupted" if status == "KILLED" else None  # a study is never pruned
-        set_run_status(self.settings, run_id, status, state=state)
-        return errors
+def trial_tags(study: optuna.Study, number: int) -> dict[str, str]:
+    """The tags of a trial's run."""
+    tags = {STUDY: study.study_name, TRIAL: str(number)}
+    study_id = study.user_attrs.get(STUDY_ID)
+    return tags | ({STUDY_ID: study_id} if study_id else {})
 
 
-def _ending(trial: optuna.trial.FrozenTrial) -> Ending:
-    """The status and reason that MLflow gets for a finished trial."""
+def _ending(trial: optuna.trial.FrozenTrial | None) -> tuple[Status, str | None]:
+    """MLflow's status of a trial that is over (None: of one unknown), and the reason for it."""
+    if trial is None:
+        return "FAILED", "its process died"
     if trial.state.name == "COMPLETE":
         return "FINISHED", None
     if trial.state.name == "PRUNED":

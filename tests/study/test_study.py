@@ -101,8 +101,8 @@ def test_a_searchs_summary_counts_its_trials():
 def test_the_figure_shows_every_trial_and_parameter():
     """Two frames, history and learning rate on a log axis; pruned trials are in them."""
     states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
-    trials = study_of([0.9, 0.5, 0.95], states=states).get_trials()
-    history, rate = study_figure(trials, "validation/accuracy", maximize=True).axes
+    study = study_of([0.9, 0.5, 0.95], states=states)
+    history, rate = study_figure(study, "validation/accuracy").axes
     assert rate.get_xscale() == "log"
     assert [len(line.get_xdata()) for line in rate.get_lines()] == [1, 2]
     assert history.get_lines()[2].get_ydata().tolist() == [0.9, 0.9, 0.95]

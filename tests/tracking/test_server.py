@@ -6,10 +6,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import optuna
 import pytest
 from mlflow import MlflowClient
+from optuna.trial import TrialState, create_trial
 
-from mnist_study.study.runs import StudyRuns
+from mnist_study.study.runs import StudyRuns, trial_tags
 from mnist_study.tracking import open_tracker, uploader
 from mnist_study.tracking.client import ensure_experiment, log_to_run, set_run_status
 from tests import tracked
@@ -110,23 +112,31 @@ def test_a_deleted_experiment_comes_back(server: Server):
 def test_a_studys_children_agree_with_its_trials(server: Server, tmp_path):
     """After a kill every child has its trial's status and reason; none is left RUNNING."""
     settings = tracked.settings(server.uri, experiment="studies")
-    parent = StudyRuns(settings).create_parent("my study", {"sampler": "tpe"})
+    study = optuna.create_study(study_name="my study")
+    study.add_trial(create_trial(value=1.0))
+    study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"failure": "killed"}))
+    study.add_trial(create_trial(state=TrialState.PRUNED))
+    studies = StudyRuns(settings)
+    studies.open(study)
+    parent = studies.runs["my study"]
     client = MlflowClient(server.uri)
     runs = {}
-    for number in range(4):
-        given = {"tags": {"optuna.trial_number": str(number)}, "parent_run_id": parent}
+    for number, above in enumerate([parent, parent, None, parent]):  # one began without a parent
+        given = {"tags": trial_tags(study, number), "parent_run_id": above}
         folder = tmp_path / str(number)
         runs[number] = track(server.uri, folder, section=settings, seen=[], **given)
     for number in (1, 2, 3):
         client.update_run(runs[number], status="RUNNING")  # as a killed worker leaves it
-    trials = {0: ("FINISHED", None), 1: ("FAILED", "killed"), 2: ("KILLED", "epoch 1: 0.3")}
-    assert StudyRuns(settings).reconcile(parent, trials) == 3
-    assert StudyRuns(settings).reconcile(parent, trials) == 0
+    studies.reconcile(study)
     ended = {number: client.get_run(run_id) for number, run_id in runs.items()}
     assert [run.info.status for run in ended.values()] == ["FINISHED", "FAILED", "KILLED", "FAILED"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in ended.values()} == {parent}
     assert ended[1].data.tags["failure"] == "killed"
-    assert ended[2].data.tags.items() >= {"state": "pruned", "reason": "epoch 1: 0.3"}.items()
+    assert ended[2].data.tags.items() >= {"state": "pruned", "reason": "pruned"}.items()
     assert ended[3].data.tags["failure"] == "its process died"
+    studies.reconcile(study)
+    for number, run_id in runs.items():  # nothing is corrected twice
+        assert client.get_run(run_id).info.end_time == ended[number].info.end_time
 
 
 def test_a_study_has_one_parent_run(server: Server):

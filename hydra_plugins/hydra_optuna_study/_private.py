@@ -101,8 +101,9 @@ def _is_away(error: Exception) -> bool:
 
 
 class RetryingStorage(_CachedStorage):
-    """Optuna's database storage that outlives a lost connection: `_CachedStorage`, retried.
+    """Optuna's database storage that outlives a lost connection.
 
+    `_CachedStorage`: what Optuna wraps a database in; the abstract methods are all that it calls.
     A call whose answer was lost may be made twice. This is harmless: values are set again, and a
     trial created in vain is unsigned, so that it is soon failed and queued again.
     """

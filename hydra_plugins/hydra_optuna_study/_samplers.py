@@ -7,13 +7,14 @@ import inspect
 import math
 import warnings
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, GridSampler, QMCSampler
 
-from hydra_plugins.hydra_optuna_study._process import abort
+from hydra_plugins.hydra_optuna_study._process import abort, one_line
 from hydra_plugins.hydra_optuna_study._program import instantiate
 from hydra_plugins.hydra_optuna_study._space import Space
 
@@ -77,10 +78,13 @@ def validate_nodes(
         ("sampler", sampler, lambda: make_sampler(sampler, space, 0, 0)),
         ("pruner", pruner, lambda: make_pruner(pruner)),
     ):
+        target = str(node and node["_target_"])
         try:
-            _import_lazy_packages(make())
+            make()
+            for package in _PACKAGES.get(target, "").split():
+                import_module(package)
         except Exception as error:  # noqa: BLE001  # whatever a constructor raises
-            abort(f"hydra.sweeper.{key}: {_explain(str(node and node['_target_']), key, error)}")
+            abort(f"hydra.sweeper.{key}: {_explain(target, key, error)}")
     if objectives > 1 and sampler is not None and pruner is not None:
         abort(
             "hydra.sweeper.pruner: a study of several objectives cannot prune, so pruner = null "
@@ -91,23 +95,14 @@ def validate_nodes(
 def _explain(target: str, key: str, error: Exception) -> str:
     if isinstance(error, AssertionError):
         return f"{target} is not an Optuna {key}"
-    package = _PACKAGES.get(target)
-    if isinstance(error, ImportError) and package:
-        return f"{target} needs a package more: pip install {package}"
-    return " ".join(str(error).partition("\nAre you sure")[0].split())  # Hydra's advice goes
+    if isinstance(error, ImportError) and target in _PACKAGES:
+        return f"{target} needs a package more: pip install {_PACKAGES[target]}"
+    return one_line(error)
 
 
-_PACKAGES = {
+_PACKAGES = {  # which Optuna imports as late as at the first suggestion
     "optuna.samplers.GPSampler": "torch scipy",
     "optuna.samplers.QMCSampler": "scipy",
     "optuna.samplers.CmaEsSampler": "cmaes",
     "optuna.pruners.WilcoxonPruner": "scipy",
 }
-
-
-def _import_lazy_packages(made: object) -> None:
-    """GP, QMC, CMA-ES and Wilcoxon import their packages at the first suggestion; do it here."""
-    module = type(made).__module__.split(".")
-    packages = _PACKAGES.get(f"optuna.{module[1]}.{type(made).__name__}", "") if module[1:] else ""
-    for package in packages.split():
-        __import__(package)

@@ -22,7 +22,7 @@ from optuna.distributions import (
 )
 
 from hydra_plugins.hydra_optuna_study._grammar import Condition, distribution_of
-from hydra_plugins.hydra_optuna_study._process import abort
+from hydra_plugins.hydra_optuna_study._process import abort, one_line
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,7 @@ def read_space(
         parser = OverridesParser.create(config_loader=loader)
         overrides = parser.parse_overrides([*override_lines(params), *arguments])
     except HydraException as error:
-        reason = " ".join(str(error).partition("See https")[0].split())
-        abort(f"hydra.sweeper.params: {reason}")
+        abort(f"hydra.sweeper.params: {one_line(error)}")
     latest = {_name(override): override for override in overrides}
     fixed = [o.input_line or "" for o in latest.values() if not o.is_sweep_override()]
     parameters = [

@@ -66,12 +66,10 @@ class WorkerStudy(optuna.Study):
             raise BudgetExhausted
         with sweep.storage.lock():
             trials = trials_by_state(self)
-            if trials.taken >= sweep.n_trials:
+            failing = trials.too_many_failures(sweep.max_failure_rate, sweep.n_trials)
+            if failing or trials.taken >= sweep.n_trials:
                 raise BudgetExhausted
-            if trials.too_many_failures(sweep.max_failure_rate, sweep.n_trials):
-                raise BudgetExhausted
-            signature = {**this_process().attrs(), "number": self.worker}
-            trial_id = claim_trial(self, signature)
+            trial_id = claim_trial(self, {**this_process().attrs(), "number": self.worker})
             return WorkerTrial(self, trial_id)  # a grid sampler picks its point here: under lock
 
     def is_stopping(self) -> bool:
@@ -124,9 +122,8 @@ def _items(sweep: SweepConfig, returned: Any) -> list[Any]:
 
 def record_failure(trial: optuna.Trial, error: Exception, folder: Path) -> None:
     """One line in the study; the traceback in `failure.txt` in the trial's folder."""
-    line = " ".join(str(error).split())
-    reason = line if isinstance(error, TrialFailed) else f"{type(error).__name__}: {line}"
-    trial.set_user_attr("failure", reason)
+    name = "" if isinstance(error, TrialFailed) else f"{type(error).__name__}: "
+    trial.set_user_attr("failure", name + " ".join(str(error).split()))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "failure.txt").write_text("".join(traceback.format_exception(error)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,11 +138,9 @@ def _workers(value: Any, config: DictConfig) -> int:
 
 def _directions(value: Any) -> tuple[str, ...]:
     directions = (value,) if isinstance(value, str) else tuple(value)
-    for direction in directions:
+    for direction in directions or ("an empty list",):
         if direction not in ("minimize", "maximize"):
             abort(f"hydra.sweeper.direction: minimize or maximize must be given, got {direction}")
-    if not directions:
-        abort("hydra.sweeper.direction: minimize or maximize must be given, got an empty list")
     return directions
 
 
@@ -159,7 +156,7 @@ def _metrics(value: Any, directions: tuple[str, ...]) -> tuple[str, ...]:
 
 def _rate(value: Any) -> float:
     rate = float(value)
-    if not 0 <= rate <= 1 or math.isnan(rate):
+    if not 0 <= rate <= 1:  # nan is not, either
         abort(
             "hydra.sweeper.max_failure_rate: 0 <= max_failure_rate <= 1 must hold, "
             f"got max_failure_rate={value}"

@@ -62,8 +62,6 @@ def _choices(elements: Sequence[Any], texts: Sequence[str]) -> list[Any]:
 
 def _range(sweep: RangeSweep) -> BaseDistribution:
     """`range(start, stop, step)`, without `stop`, as in Hydra and Python."""
-    assert sweep.start is not None
-    assert sweep.stop is not None
     start, stop, step = (Decimal(str(x)) for x in (sweep.start, sweep.stop, sweep.step))
     if step == 0:
         raise ValueError("a range's step must not be 0")
@@ -72,15 +70,15 @@ def _range(sweep: RangeSweep) -> BaseDistribution:
         raise ValueError(f"a range needs at least one value, got range({start},{stop},{step})")
     last = start + (count - 1) * step
     low, high, step = min(start, last), max(start, last), abs(step)
+    log = "log" in sweep.tags
     if any(isinstance(x, float) for x in (sweep.start, sweep.stop, sweep.step)):
-        _check(float(low), float(high), "log" in sweep.tags)
-        if "log" in sweep.tags:
+        if log:
             raise ValueError("a log scale needs an interval or whole numbers, got a float range")
         return FloatDistribution(float(low), float(high), step=float(step))
-    _check(int(low), int(high), "log" in sweep.tags)
-    if "log" in sweep.tags and step != 1:
+    _check(int(low), int(high), log)
+    if log and step != 1:
         raise ValueError(f"step = 1 must hold on a log scale, got step={step}")
-    return IntDistribution(int(low), int(high), step=int(step), log="log" in sweep.tags)
+    return IntDistribution(int(low), int(high), step=int(step), log=log)
 
 
 def _interval(sweep: IntervalSweep) -> BaseDistribution:

@@ -74,7 +74,7 @@ class Progress:
         parts += [f"{number} {word}" for word, number in numbers.items() if number]
         if trials.complete:
             best = ranked(self.study, trials.complete)[0]
-            values = " ".join(map(_format, best.values))
+            values = " ".join(f"{value:.6g}" for value in best.values)
             parts.append(f"best {values} (trial {best.number})")
         if done > self.before and done < self.n_trials:
             pace = (time.monotonic() - self.began) / (done - self.before)
@@ -102,7 +102,7 @@ def best_table(study: optuna.Study, rows: int = 5) -> str:
     names = list(dict.fromkeys(name for trial in best for name in trial.params))
     table = [["trial", *_metrics(study), *names, "seconds"]]
     for trial in best:
-        values = [_format(value) for value in trial.values or []]
+        values = [f"{value:.6g}" for value in trial.values or []]
         cells = [_cell(trial.params.get(name, "-")) for name in names]
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
         table.append([str(trial.number), *values, *cells, f"{seconds:.1f}"])
@@ -116,10 +116,6 @@ def _metrics(study: optuna.Study) -> list[str]:
     names: list[str] = study.user_attrs.get("identity", {}).get("metric", [])
     n = len(study.directions)
     return names or (["value"] if n == 1 else [f"value {k}" for k in range(n)])
-
-
-def _format(value: float) -> str:
-    return f"{value:.6g}"
 
 
 def _cell(value: object) -> str:

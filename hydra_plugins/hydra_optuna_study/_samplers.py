@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, NopPruner
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, GridSampler, QMCSampler
 
 from hydra_plugins.hydra_optuna_study._process import abort, one_line
@@ -35,8 +35,7 @@ def make_sampler(node: Node | None, space: Space, seed: int, worker: int) -> Bas
         extra["seed"] = own + (seed if configured is None else configured)
     if maker.func is GridSampler and "search_space" not in maker.keywords:
         extra["search_space"] = {p.name: p.values for p in space.parameters}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         sampler = maker(**extra)
     assert isinstance(sampler, BaseSampler)
     return sampler
@@ -44,11 +43,8 @@ def make_sampler(node: Node | None, space: Space, seed: int, worker: int) -> Bas
 
 def make_pruner(node: Node | None) -> BasePruner:
     """The pruner; without a node none, although Optuna's default is the median."""
-    if node is None:
-        return NopPruner()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        pruner = instantiate(node)
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        pruner = instantiate(node or {"_target_": "optuna.pruners.NopPruner"})
     assert isinstance(pruner, BasePruner)
     return pruner
 
@@ -83,21 +79,18 @@ def validate_nodes(
             make()
             for package in _PACKAGES.get(target, "").split():
                 import_module(package)
+        except AssertionError:
+            abort(f"hydra.sweeper.{key}: {target} is not an Optuna {key}")
         except Exception as error:  # noqa: BLE001  # whatever a constructor raises
-            abort(f"hydra.sweeper.{key}: {_explain(target, key, error)}")
+            reason = one_line(error)
+            if isinstance(error, ImportError) and target in _PACKAGES:
+                reason = f"{target} needs a package more: pip install {_PACKAGES[target]}"
+            abort(f"hydra.sweeper.{key}: {reason}")
     if objectives > 1 and sampler is not None and pruner is not None:
         abort(
             "hydra.sweeper.pruner: a study of several objectives cannot prune, so pruner = null "
             f"must hold, got {pruner['_target_']}"
         )
-
-
-def _explain(target: str, key: str, error: Exception) -> str:
-    if isinstance(error, AssertionError):
-        return f"{target} is not an Optuna {key}"
-    if isinstance(error, ImportError) and target in _PACKAGES:
-        return f"{target} needs a package more: pip install {_PACKAGES[target]}"
-    return one_line(error)
 
 
 _PACKAGES = {  # which Optuna imports as late as at the first suggestion

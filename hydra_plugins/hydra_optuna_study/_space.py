@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -124,23 +125,16 @@ def read_space(
         overrides = parser.parse_overrides([*override_lines(params), *arguments])
     except HydraException as error:
         abort(f"hydra.sweeper.params: {one_line(error)}")
-    latest = {_name(override): override for override in overrides}
+    latest = {o.get_key_element().lstrip("+~"): o for o in overrides}
     fixed = [o.input_line or "" for o in latest.values() if not o.is_sweep_override()]
-    parameters = [
-        _parameter(name, override, loader)
-        for name, override in latest.items()
-        if override.is_sweep_override()
-    ]
+    swept = {name: o for name, o in latest.items() if o.is_sweep_override()}
+    parameters = [_parameter(name, override, loader) for name, override in swept.items()]
     return Space(tuple(_ordered(parameters, conditions)), tuple(fixed))
 
 
 def override_lines(params: Mapping[str, Any]) -> list[str]:
     """YAML's `key: value` as lines of Hydra's override grammar."""
     return [f"{key}={'null' if value is None else value}" for key, value in params.items()]
-
-
-def _name(override: Override) -> str:
-    return override.get_key_element().lstrip("+~")
 
 
 def _parameter(name: str, override: Override, loader: ConfigLoader) -> Parameter:
@@ -157,20 +151,15 @@ def _parameter(name: str, override: Override, loader: ConfigLoader) -> Parameter
 
 def _ordered(parameters: Iterable[Parameter], conditions: Mapping[str, str]) -> list[Parameter]:
     """Attach the conditions, and put each parameter after those that its condition reads."""
-    pending = {p.name: p for p in parameters}
-    for name, text in conditions.items():
-        if name in pending:  # a value fixed on the command line needs no condition
-            p = pending[name]
-            condition = Condition.parse(f"hydra.sweeper.conditions.{name}", text)
-            pending[name] = Parameter(p.name, p.key, p.distribution, p.texts, condition)
-    ordered: list[Parameter] = []
-    while pending:
-        ready = [
-            p for p in pending.values() if not (p.condition and p.condition.names & pending.keys())
-        ]
-        if not ready:
-            abort(f"hydra.sweeper.conditions: {', '.join(pending)} wait for one another")
-        ordered += ready
-        for parameter in ready:
-            del pending[parameter.name]
-    return ordered
+    named = {p.name: p for p in parameters}
+    order = TopologicalSorter[str](dict.fromkeys(named, ()))
+    for name, parameter in named.items():
+        if name in conditions:
+            condition = Condition.parse(f"hydra.sweeper.conditions.{name}", conditions[name])
+            named[name] = replace(parameter, condition=condition)
+            order.add(name, *condition.names & named.keys())
+    try:
+        return [named[name] for name in order.static_order()]
+    except CycleError as error:
+        circle = ", ".join(name for name in named if name in error.args[1])
+        abort(f"hydra.sweeper.conditions: {circle} wait for one another")

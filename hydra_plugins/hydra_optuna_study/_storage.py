@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -71,8 +72,7 @@ class StorageLocation:
                 "grace_period": GRACE_SECONDS,
                 "heartbeat_stale_trial_callback": on_stale,
             }
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):  # heartbeat
             pool = {"pool_pre_ping": True}
             return RetryingStorage(RDBStorage(self.name, engine_kwargs=pool, **heartbeat))
 

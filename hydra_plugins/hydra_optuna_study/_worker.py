@@ -172,8 +172,8 @@ class Worker:
         """Number of workers on this machine, this one included."""
         if self.sweep.controller.is_here:
             return self.sweep.workers
-        running = trials_by_state(study).running
-        hosts = [trial.user_attrs.get("worker", {}).get("host") for trial in running]
+        trials = trials_by_state(study).running
+        hosts = [trial.user_attrs.get("worker", {}).get("host") for trial in trials]
         return max(1, hosts.count(this_process().host))
 
 
@@ -186,11 +186,13 @@ class Composer:
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig, fixed: Sequence[str]) -> None:
-        self.loader, self.master, self.fixed = loader, master, list(fixed)
+        self.master, self.fixed = master, list(fixed)
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed = self.parser.parse_overrides(self.fixed)
         self.group_options = functools.cache(loader.get_group_options)
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.with_groups = functools.cache(
+            lambda groups: loader.load_sweep_config(master, [*fixed, *groups])
+        )
 
     def compose(self, sampled: Sequence[str]) -> DictConfig:
         """The same as `load_sweep_config` for the fixed and the sampled overrides."""
@@ -200,10 +202,7 @@ class Composer:
             for o in parsed
             if o.package is not None or self.group_options(o.key_or_group)
         )
-        if groups not in self.composed:
-            fixed = [*self.fixed, *groups]
-            self.composed[groups] = self.loader.load_sweep_config(self.master, fixed)
-        config = copy.deepcopy(self.composed[groups])
+        config = copy.deepcopy(self.with_groups(groups))
         OmegaConf.copy_cache(from_config=self.master, to_config=config)
         apply_overrides([o for o in parsed if o.input_line not in groups], config)
         dirname = override_dirname([*self.parsed, *parsed], config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -193,14 +192,15 @@ def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def digest(identity: dict[str, Any]) -> str:
-    """Sixteen hexadecimal digits that identify the study."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def difference(stored: dict[str, Any], given: dict[str, Any]) -> str:
-    """The first key that differs, with both values, and the number of others."""
-    keys = [key for key in {**stored, **given} if stored.get(key) != given.get(key)]
+    """The first key that differs, with both values, and the number of others; empty if none."""
+    before, after = (
+        {key: json.dumps(value, sort_keys=True) for key, value in side.items()}
+        for side in (stored, given)
+    )
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    if not keys:
+        return ""
     was, now = (_text(values.get(keys[0], "absent")) for values in (stored, given))
     more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
     return f"{keys[0]} was {was}, is {now}{more}"

@@ -16,7 +16,6 @@ from optuna.study import StudyDirection
 from hydra_plugins.hydra_optuna_study._config import (
     SweepConfig,
     difference,
-    digest,
     follow_up_config,
     identity,
     read_sweep_config,
@@ -76,10 +75,8 @@ def run_sweep(settings: Mapping[str, Any], arguments: Sequence[str], app: App) -
 
 
 def _make_callback(sweep: SweepConfig) -> StudyCallback:
-    if sweep.callback is None:
-        return StudyCallback()
     try:
-        callback: StudyCallback = instantiate(sweep.callback)
+        callback: StudyCallback = instantiate(sweep.callback) if sweep.callback else StudyCallback()
     except ImportError as error:
         abort(f"hydra.sweeper.callback: {one_line(error)}")
     return callback
@@ -115,23 +112,22 @@ def _create_or_load(sweep: SweepConfig, composed: DictConfig, follows: str | Non
     if sweep.storage.file:
         sweep.storage.file.parent.mkdir(parents=True, exist_ok=True)
     with sweep.storage.lock():
-        study = optuna.create_study(
-            study_name=sweep.study_name,
-            storage=sweep.storage.open(),
-            directions=[StudyDirection[direction.upper()] for direction in sweep.directions],
-            load_if_exists=True,
-        )
+        name, storage = sweep.study_name, sweep.storage.open()
+        try:  # `load_if_exists` would write to a journal each time
+            study = optuna.load_study(study_name=name, storage=storage)
+        except KeyError:
+            directions = [StudyDirection[direction.upper()] for direction in sweep.directions]
+            study = optuna.create_study(study_name=name, storage=storage, directions=directions)
         stored = study.user_attrs.get("identity")
         if stored is None:
-            attrs = {"digest": digest(given), "seed": secrets.randbelow(2**31), "follows": follows}
-            attrs["identity"] = given  # last: if it is missing, all are set again
-            for key, value in attrs.items():
-                study.set_user_attr(key, value)
-    if stored is not None and digest(stored) != digest(given):
-        abort(
-            f"hydra.sweeper.study_name: {sweep.study_name} in {sweep.storage.public} is another "
-            f"search: {difference(stored, given)}; give this one another name"
-        )
+            study.set_user_attr("seed", secrets.randbelow(2**31))
+            study.set_user_attr("follows", follows)
+            study.set_user_attr("identity", given)  # last: if it is missing, all are set again
+        elif differs := difference(stored, given):
+            abort(
+                f"hydra.sweeper.study_name: {name} in {sweep.storage.public} is another search: "
+                f"{differs}; give this one another name"
+            )
     return study
 
 

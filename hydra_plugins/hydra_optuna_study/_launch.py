@@ -13,7 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_optuna_study._config import SweepConfig
-from hydra_plugins.hydra_optuna_study._private import no_callbacks
+from hydra_plugins.hydra_optuna_study._private import NO_CALLBACKS
 from hydra_plugins.hydra_optuna_study._process import exit_with_parent
 from hydra_plugins.hydra_optuna_study._worker import Worker
 
@@ -36,8 +36,7 @@ class App:
         numbers = _worker_numbers(sweep, study, workers)
         config = _launch_config(self.config, sweep, workers)
         seed = study.user_attrs["seed"] if sweep.seed is None else sweep.seed
-        # Hydra's callbacks are for trials, not for workers
-        context = replace(self.hydra_context, callbacks=no_callbacks())
+        context = replace(self.hydra_context, callbacks=NO_CALLBACKS)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context,
             task_function=Worker(sweep, seed, config, self.hydra_context, self.task_function),

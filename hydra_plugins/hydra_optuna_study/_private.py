@@ -24,13 +24,9 @@ from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial
 
+NO_CALLBACKS = Callbacks()  # for the `HydraContext` of workers: the user's are for trials
 JournalLock = BaseJournalFileLock  # the type of JournalFileBackend's public argument `lock_obj`
 RETRY_SECONDS = 120.0  # how long a call waits for a database server that is away
-
-
-def no_callbacks() -> Callbacks:
-    """`HydraContext` wants `Callbacks`; workers get none, since the user's are called per trial."""
-    return Callbacks()
 
 
 def apply_overrides(overrides: Sequence[Override], config: DictConfig) -> None:

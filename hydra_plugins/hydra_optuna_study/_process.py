@@ -116,10 +116,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stop_on_signal(notify: Callable[[], None] | None = None) -> Iterator[None]:
-    """Within, the first signal sets `stop_requested` and calls `notify`.
-
-    The next signal raises KeyboardInterrupt.
-    """
+    """Within, the first signal sets `stop_requested` and calls `notify`; the next interrupts."""
     if _handling.is_set() or threading.current_thread() is not threading.main_thread():
         yield  # only a main thread may have a handler; a worker elsewhere reads the storage
         return
@@ -132,13 +129,13 @@ def stop_on_signal(notify: Callable[[], None] | None = None) -> Iterator[None]:
             notify()
 
     stop_requested.clear()  # of an earlier study or worker in this process
-    before = [signal.signal(number, handle) for number in SIGNALS]
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
     _handling.set()
     try:
         yield
     finally:
         _handling.clear()
-        for number, handler in zip(SIGNALS, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 

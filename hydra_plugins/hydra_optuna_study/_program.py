@@ -107,9 +107,5 @@ def instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
         try:
             target = utils.instantiate(node, _partial_=True, _convert_="all")
         except InstantiationException as error:
-            if error.__cause__ is None:
-                raise
-            raise error.__cause__ from None
-        if not node.get("_partial_"):
-            return target(**extra)
-        return functools.partial(target, **extra) if extra else target
+            raise error.__cause__ or error from None
+        return functools.partial(target, **extra) if node.get("_partial_") else target(**extra)

@@ -58,13 +58,10 @@ class Progress:
             self._print(self.line(trials))
 
     def _print(self, line: str) -> None:
-        if line == self.printed:
-            return
-        self.printed, self.printed_at = line, time.monotonic()
-        if self.live:
-            print(f"\r\x1b[K{line}", end="", flush=True)
-        else:
-            print(line, flush=True)
+        if line != self.printed:
+            self.printed, self.printed_at = line, time.monotonic()
+            start, end = ("\r\x1b[K", "") if self.live else ("", "\n")
+            print(f"{start}{line}", end=end, flush=True)
 
     def line(self, trials: TrialsByState) -> str:
         """Number of trials by state, best value so far, and time left at the pace of this run."""

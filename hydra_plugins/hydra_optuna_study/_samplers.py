@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
@@ -53,14 +52,13 @@ def grid_size(node: Any, space: Space) -> int | None:
     """Number of points of a grid sampler; None for every other sampler."""
     if not (isinstance(node, Mapping) and str(node.get("_target_")).endswith("GridSampler")):
         return None
-    sizes = []
+    size = 1
     for parameter in space.parameters:
-        values = parameter.values
-        if values is None:
+        if parameter.values is None:
             given = parameter.describe()
             abort(f"{parameter.name}: a grid needs a choice or a range, got {given}")
-        sizes.append(len(values))
-    return math.prod(sizes)
+        size *= len(parameter.values)
+    return size
 
 
 def validate_nodes(

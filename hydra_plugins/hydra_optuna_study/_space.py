@@ -15,14 +15,13 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from optuna import Trial
 from optuna.distributions import (
-    BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
     distribution_to_json,
 )
 
-from hydra_plugins.hydra_optuna_study._grammar import Condition, distribution_of
+from hydra_plugins.hydra_optuna_study._grammar import Condition, Distribution, distribution_of
 from hydra_plugins.hydra_optuna_study._process import abort, one_line
 
 
@@ -30,17 +29,34 @@ from hydra_plugins.hydra_optuna_study._process import abort, one_line
 class Parameter:
     """One dimension of the space."""
 
-    name: str  # the dotted key; its name in Optuna, in tables and in the digest
+    name: str  # the dotted key; its name in Optuna, in tables and in the study's identity
     key: str  # the same with Hydra's prefix, as in "+model.width"
-    distribution: BaseDistribution
+    distribution: Distribution
     texts: tuple[str, ...] = ()  # of a categorical: its choices as Hydra's text
     condition: Condition | None = None
+
+    def suggest(self, trial: Trial) -> Any:
+        """Sample a value."""
+        match self.distribution:
+            case CategoricalDistribution(choices=choices):
+                return trial.suggest_categorical(self.name, choices)
+            case IntDistribution(low=low, high=high, step=step, log=log):
+                return trial.suggest_int(self.name, low, high, step=step, log=log)
+            case FloatDistribution(low=low, high=high, step=step, log=log):
+                return trial.suggest_float(self.name, low, high, step=step, log=log)
 
     def override(self, value: Any) -> str:
         """The override that sets this value in a trial's config."""
         if isinstance(self.distribution, CategoricalDistribution):
             return f"{self.key}={self.texts[int(self.distribution.to_internal_repr(value))]}"
         return f"{self.key}={value!r}"
+
+    @property
+    def first(self) -> Any:
+        """One valid value."""
+        if isinstance(self.distribution, CategoricalDistribution):
+            return self.distribution.choices[0]
+        return self.distribution.low
 
     @property
     def values(self) -> list[Any] | None:
@@ -56,7 +72,7 @@ class Parameter:
         return None
 
     def describe(self) -> str:
-        """One line for the digest and for error messages."""
+        """One line for the study's identity and for error messages."""
         body = json.loads(distribution_to_json(self.distribution))
         facts = {k: v for k, v in body["attributes"].items() if v is not None and v is not False}
         text = ", ".join(f"{k}={v}" for k, v in facts.items())
@@ -82,32 +98,14 @@ class Space:
             condition = parameter.condition
             if condition and not condition.holds(lambda n: values[n] if n in values else read(n)):
                 continue
-            value = _suggest(trial, parameter)
+            value = parameter.suggest(trial)
             values[parameter.name] = value
             overrides.append(parameter.override(value))
         return overrides
 
     def probe(self) -> list[str]:
         """The overrides of one valid point, to check that Hydra knows every key."""
-        return [p.override(_first(p.distribution)) for p in self.parameters]
-
-
-def _suggest(trial: Trial, parameter: Parameter) -> Any:
-    match parameter.distribution:
-        case CategoricalDistribution(choices=choices):
-            return trial.suggest_categorical(parameter.name, choices)
-        case IntDistribution(low=low, high=high, step=step, log=log):
-            return trial.suggest_int(parameter.name, low, high, step=step, log=log)
-        case FloatDistribution(low=low, high=high, step=step, log=log):
-            return trial.suggest_float(parameter.name, low, high, step=step, log=log)
-    raise TypeError(f"cannot sample {parameter.distribution}")
-
-
-def _first(distribution: BaseDistribution) -> Any:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[0]
-    assert isinstance(distribution, (IntDistribution, FloatDistribution))
-    return distribution.low
+        return [p.override(p.first) for p in self.parameters]
 
 
 def read_space(

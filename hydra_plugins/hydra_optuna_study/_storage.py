@@ -56,25 +56,22 @@ class StorageLocation:
     @property
     def file(self) -> Path | None:
         """The file of a journal or SQLite study."""
-        if self.is_server:
-            return None
-        return Path(self.name.removeprefix("sqlite:///"))
+        return None if self.is_server else Path(self.name.removeprefix("sqlite:///"))
 
     def open(self, on_stale: Callable[[optuna.Study, Any], None] | None = None) -> BaseStorage:
         """Connect; `on_stale` is called for each trial that the heartbeat fails."""
         if "://" not in self.name:
             lock = KernelLock(Path(self.name), "write", repair=True)
             return JournalStorage(JournalFileBackend(self.name, lock_obj=lock))
-        heartbeat: dict[str, Any] = {}
-        if self.is_server:
-            heartbeat = {
-                "heartbeat_interval": HEARTBEAT_SECONDS,
-                "grace_period": GRACE_SECONDS,
-                "heartbeat_stale_trial_callback": on_stale,
-            }
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):  # heartbeat
-            pool = {"pool_pre_ping": True}
-            return RetryingStorage(RDBStorage(self.name, engine_kwargs=pool, **heartbeat))
+            database = RDBStorage(
+                self.name,
+                engine_kwargs={"pool_pre_ping": True},
+                heartbeat_interval=HEARTBEAT_SECONDS if self.is_server else None,
+                grace_period=GRACE_SECONDS,
+                heartbeat_stale_trial_callback=on_stale,
+            )
+        return RetryingStorage(database)
 
     @contextmanager
     def lock(self, purpose: str = "claim") -> Iterator[None]:

@@ -18,8 +18,6 @@ from optuna.trial import FrozenTrial, TrialState
 from hydra_plugins.hydra_optuna_study._private import running_trial
 from hydra_plugins.hydra_optuna_study._process import process_of
 
-NO_HEARTBEAT = "its worker stopped answering"  # why the heartbeat failed a trial
-
 
 @dataclass(frozen=True)
 class TrialsByState:
@@ -66,8 +64,8 @@ def trials_by_state(study: optuna.Study) -> TrialsByState:
 
 
 def failure_of(trial: FrozenTrial) -> str:
-    """Why a trial failed, in one line."""
-    return str(trial.user_attrs.get("failure", NO_HEARTBEAT))
+    """Why a trial failed, in one line; only the heartbeat leaves none."""
+    return str(trial.user_attrs.get("failure", "its worker stopped answering"))
 
 
 def _worker_died(trial: FrozenTrial, dead_hosts: Collection[str], ended: Collection[int]) -> bool:

@@ -70,7 +70,6 @@ class Worker:
                 os._exit(0)  # nobody waits for this job's return value
 
     def work(self, study: optuna.Study) -> None:
-        """One trial after another."""
         while True:
             try:
                 study.optimize(self.objective, catch=(Exception,))

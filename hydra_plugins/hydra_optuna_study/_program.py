@@ -108,4 +108,6 @@ def instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
             target = utils.instantiate(node, _partial_=True, _convert_="all")
         except InstantiationException as error:
             raise error.__cause__ or error from None
-        return functools.partial(target, **extra) if node.get("_partial_") else target(**extra)
+        if not node.get("_partial_"):
+            return target(**extra)
+        return functools.partial(target, **extra) if extra else target

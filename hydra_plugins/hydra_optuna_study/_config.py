@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,11 +137,9 @@ def _workers(value: Any, config: DictConfig) -> int:
 
 def _directions(value: Any) -> tuple[str, ...]:
     directions = (value,) if isinstance(value, str) else tuple(value)
-    for direction in directions:
+    for direction in directions or ("an empty list",):
         if direction not in ("minimize", "maximize"):
             abort(f"hydra.sweeper.direction: minimize or maximize must be given, got {direction}")
-    if not directions:
-        abort("hydra.sweeper.direction: minimize or maximize must be given, got an empty list")
     return directions
 
 
@@ -159,7 +155,7 @@ def _metrics(value: Any, directions: tuple[str, ...]) -> tuple[str, ...]:
 
 def _rate(value: Any) -> float:
     rate = float(value)
-    if not 0 <= rate <= 1 or math.isnan(rate):
+    if not 0 <= rate <= 1:  # nan is not, either
         abort(
             "hydra.sweeper.max_failure_rate: 0 <= max_failure_rate <= 1 must hold, "
             f"got max_failure_rate={value}"
@@ -196,14 +192,15 @@ def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def digest(identity: dict[str, Any]) -> str:
-    """Sixteen hexadecimal digits that identify the study."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def difference(stored: dict[str, Any], given: dict[str, Any]) -> str:
-    """The first key that differs, with both values, and the number of others."""
-    keys = [key for key in {**stored, **given} if stored.get(key) != given.get(key)]
+    """The first key that differs, with both values, and the number of others; empty if none."""
+    before, after = (
+        {key: json.dumps(value, sort_keys=True) for key, value in side.items()}
+        for side in (stored, given)
+    )
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    if not keys:
+        return ""
     was, now = (_text(values.get(keys[0], "absent")) for values in (stored, given))
     more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
     return f"{keys[0]} was {was}, is {now}{more}"

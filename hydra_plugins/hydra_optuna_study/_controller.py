@@ -16,7 +16,6 @@ from optuna.study import StudyDirection
 from hydra_plugins.hydra_optuna_study._config import (
     SweepConfig,
     difference,
-    digest,
     follow_up_config,
     identity,
     read_sweep_config,
@@ -25,9 +24,9 @@ from hydra_plugins.hydra_optuna_study._launch import App
 from hydra_plugins.hydra_optuna_study._process import (
     abort,
     is_disk_full,
+    one_line,
     stop_on_signal,
     stop_requested,
-    this_host,
 )
 from hydra_plugins.hydra_optuna_study._program import StudyCallback, instantiate
 from hydra_plugins.hydra_optuna_study._progress import Progress, best_table
@@ -66,25 +65,20 @@ def run_sweep(settings: Mapping[str, Any], arguments: Sequence[str], app: App) -
             sweep = follow_up_config(sweep, follow, loader)
             study = _run_study(sweep, app, callback, follows=first.study_name)
     except KeyboardInterrupt:  # while no worker was running
-        _warn(f"study {sweep.study_name} interrupted; {_continue_with()}")
-        raise SystemExit(130) from None
+        abort(f"study {sweep.study_name} interrupted; {_continue_with()}", code=130)
     except Exception as error:  # drivers and launchers raise their own classes
         if not is_disk_full(error):
             raise
-        reason = f"no space left on the disk of {sweep.folder}"
-        _warn(f"study {sweep.study_name} stopped: {reason}; make some, then {_continue_with()}")
-        raise SystemExit(1) from None
+        reason = f"no space left on the disk of {sweep.folder}; make some, then {_continue_with()}"
+        abort(f"study {sweep.study_name} stopped: {reason}", code=1)
     return first
 
 
 def _make_callback(sweep: SweepConfig) -> StudyCallback:
-    if sweep.callback is None:
-        return StudyCallback()
     try:
-        callback: StudyCallback = instantiate(sweep.callback)
+        callback: StudyCallback = instantiate(sweep.callback) if sweep.callback else StudyCallback()
     except ImportError as error:
-        reason = " ".join(str(error).partition("\nAre you sure")[0].split())
-        abort(f"hydra.sweeper.callback: {reason}")
+        abort(f"hydra.sweeper.callback: {one_line(error)}")
     return callback
 
 
@@ -119,22 +113,21 @@ def _create_or_load(sweep: SweepConfig, composed: DictConfig, follows: str | Non
         sweep.storage.file.parent.mkdir(parents=True, exist_ok=True)
     with sweep.storage.lock():
         name, storage = sweep.study_name, sweep.storage.open()
-        try:
+        try:  # `load_if_exists` would write to a journal each time
             study = optuna.load_study(study_name=name, storage=storage)
         except KeyError:
             directions = [StudyDirection[direction.upper()] for direction in sweep.directions]
             study = optuna.create_study(study_name=name, storage=storage, directions=directions)
         stored = study.user_attrs.get("identity")
         if stored is None:
-            attrs = {"digest": digest(given), "seed": secrets.randbelow(2**31), "follows": follows}
-            for key, value in attrs.items():
-                study.set_user_attr(key, value)
+            study.set_user_attr("seed", secrets.randbelow(2**31))
+            study.set_user_attr("follows", follows)
             study.set_user_attr("identity", given)  # last: if it is missing, all are set again
-    if stored is not None and digest(stored) != digest(given):
-        abort(
-            f"hydra.sweeper.study_name: {sweep.study_name} in {sweep.storage.public} is another "
-            f"search: {difference(stored, given)}; give this one another name"
-        )
+        elif differs := difference(stored, given):
+            abort(
+                f"hydra.sweeper.study_name: {name} in {sweep.storage.public} is another search: "
+                f"{differs}; give this one another name"
+            )
     return study
 
 
@@ -193,20 +186,20 @@ def _launch_until_done(
                 return  # the sampler has no further point
             failed_launches = failed_launches + 1 if idle else 0
             if error and failed_launches >= MAX_FAILED_LAUNCHES:
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                _warn(
+                abort(
                     f"study {sweep.study_name} stopped: {failed_launches} launches in a row ended "
-                    f"without a trial: {reason}"
+                    f"without a trial: {type(error).__name__}: {one_line(error)}",
+                    code=1,
                 )
-                raise SystemExit(1) from error
 
 
 def _wait_for_others(sweep: SweepConfig, trials: TrialsByState, warned: set[str]) -> None:
     """Other controllers run the last trials; warn once about each machine that cannot be seen."""
     time.sleep(0.5)
+    here = sweep.controller.host
     for trial in trials.running:
-        host = trial.user_attrs.get("worker", {}).get("host", this_host())
-        if host != this_host() and host not in warned and not sweep.storage.is_server:
+        host = trial.user_attrs.get("worker", {}).get("host", here)
+        if host not in {here, *warned} and not sweep.storage.is_server:
             warned.add(host)
             _warn(
                 f"waiting for trial {trial.number}, begun on {host}; if that machine is gone, "
@@ -229,15 +222,13 @@ def _sum_up(sweep: SweepConfig, study: optuna.Study) -> None:
         reason = f"trial {last.number}: {failure_of(last)}"
         if trials.too_many_failures(sweep.max_failure_rate, sweep.n_trials):
             limit = f"hydra.sweeper.max_failure_rate={sweep.max_failure_rate}"
-            _warn(f"study {sweep.study_name} stopped: {failed}, more than {limit}; {reason}")
-            raise SystemExit(1)
+            abort(
+                f"study {sweep.study_name} stopped: {failed}, more than {limit}; {reason}", code=1
+            )
         _warn(f"{failed}; {reason}")
     if stop_requested.is_set():
-        _warn(
-            f"study {sweep.study_name} interrupted at {trials.finished} of {sweep.n_trials} "
-            f"trials; {_continue_with()}"
-        )
-        raise SystemExit(130)
+        done = f"{trials.finished} of {sweep.n_trials} trials"
+        abort(f"study {sweep.study_name} interrupted at {done}; {_continue_with()}", code=130)
 
 
 def _warn(sentence: str) -> None:

@@ -18,17 +18,14 @@ from hydra.core.override_parser.types import (
     RangeSweep,
     Transformer,
 )
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hydra_plugins.hydra_optuna_study._process import abort
 
+Distribution = CategoricalDistribution | IntDistribution | FloatDistribution
 
-def distribution_of(override: Override) -> tuple[BaseDistribution, tuple[str, ...]]:
+
+def distribution_of(override: Override) -> tuple[Distribution, tuple[str, ...]]:
     """One sweep of Hydra's grammar as a distribution; for a choice also its values as Hydra's text.
 
     Raises: ValueError with the rule and the values that break it.
@@ -39,7 +36,7 @@ def distribution_of(override: Override) -> tuple[BaseDistribution, tuple[str, ..
     if isinstance(sweep, IntervalSweep):
         return _interval(sweep), ()
     if isinstance(sweep, ChoiceSweep):
-        sweep.shuffle = False  # the sampler decides the order, and the digest must not depend on it
+        sweep.shuffle = False  # the sampler decides the order; the identity must not depend on it
     elements = list(override.sweep_iterator(transformer=Transformer.identity))
     texts = tuple(str(Transformer.str(element)) for element in elements)
     return CategoricalDistribution(_choices(elements, texts)), texts
@@ -54,16 +51,13 @@ def _choices(elements: Sequence[Any], texts: Sequence[str]) -> list[Any]:
     plain = (str, int, float, bool, type(None))
     values = [e.text if isinstance(e, QuotedString) else e for e in elements]
     choices = [v if isinstance(v, plain) else t for v, t in zip(values, texts, strict=True)]
-    twins = len({(type(c), c) for c in choices}) < len(choices)  # 'a b' and "a b" are equal
-    if twins or len(set(choices)) < len(choices):  # 1 == 1.0 == True, also for Optuna
+    if len(set(choices)) < len(choices):  # 1 == 1.0 == True, also for Optuna; 'a b' is "a b"
         return list(texts)
     return choices
 
 
-def _range(sweep: RangeSweep) -> BaseDistribution:
+def _range(sweep: RangeSweep) -> Distribution:
     """`range(start, stop, step)`, without `stop`, as in Hydra and Python."""
-    assert sweep.start is not None
-    assert sweep.stop is not None
     start, stop, step = (Decimal(str(x)) for x in (sweep.start, sweep.stop, sweep.step))
     if step == 0:
         raise ValueError("a range's step must not be 0")
@@ -72,18 +66,18 @@ def _range(sweep: RangeSweep) -> BaseDistribution:
         raise ValueError(f"a range needs at least one value, got range({start},{stop},{step})")
     last = start + (count - 1) * step
     low, high, step = min(start, last), max(start, last), abs(step)
+    log = "log" in sweep.tags
     if any(isinstance(x, float) for x in (sweep.start, sweep.stop, sweep.step)):
-        _check(float(low), float(high), "log" in sweep.tags)
-        if "log" in sweep.tags:
+        if log:
             raise ValueError("a log scale needs an interval or whole numbers, got a float range")
         return FloatDistribution(float(low), float(high), step=float(step))
-    _check(int(low), int(high), "log" in sweep.tags)
-    if "log" in sweep.tags and step != 1:
+    _check(int(low), int(high), log)
+    if log and step != 1:
         raise ValueError(f"step = 1 must hold on a log scale, got step={step}")
-    return IntDistribution(int(low), int(high), step=int(step), log="log" in sweep.tags)
+    return IntDistribution(int(low), int(high), step=int(step), log=log)
 
 
-def _interval(sweep: IntervalSweep) -> BaseDistribution:
+def _interval(sweep: IntervalSweep) -> Distribution:
     """`interval(low, high)` with both ends; `int(interval(...))` gives whole numbers."""
     low, high, log = sweep.start, sweep.end, "log" in sweep.tags
     assert low is not None
@@ -129,7 +123,7 @@ class Condition:
         try:
             names: list[str] = []
             _evaluate(ast.parse(text, mode="eval").body, names.append, dry=True)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, KeyError):  # KeyError: no such comparison
             abort(
                 f"{key}: a condition compares dotted names with values by < <= > >= == != in, "
                 f"not in, and, or, not; got {text!r}"
@@ -149,7 +143,9 @@ def _evaluate(  # noqa: PLR0911  # one return for each kind of expression
         case ast.Constant(value=value):
             return value
         case ast.Name() | ast.Attribute():
-            return read(_dotted(node))
+            name = ast.unparse(node)
+            if name.replace(".", "_").isidentifier():  # no attribute of a call
+                return read(name)
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return [_evaluate(item, read, dry=dry) for item in items]
         case ast.UnaryOp(op=ast.Not(), operand=inner):
@@ -163,18 +159,7 @@ def _evaluate(  # noqa: PLR0911  # one return for each kind of expression
             return all(results) if isinstance(op, ast.And) else any(results)
         case ast.Compare(left=left, ops=ops, comparators=rights):
             values = [_evaluate(side, read, dry=dry) for side in (left, *rights)]
-            tests = [_COMPARE.get(type(op)) for op in ops]
-            if None in tests:
-                raise ValueError("no such comparison")
+            tests = [_COMPARE[type(op)] for op in ops]
             pairs = zip(tests, values, values[1:], strict=False)
-            return dry or all(test(a, b) for test, a, b in pairs if test)
+            return dry or all(test(a, b) for test, a, b in pairs)
     raise ValueError("no such expression")
-
-
-def _dotted(node: ast.expr) -> str:
-    match node:
-        case ast.Name(id=name):
-            return name
-        case ast.Attribute(value=inner, attr=name):
-            return f"{_dotted(inner)}.{name}"
-    raise ValueError("no such name")

@@ -13,7 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_optuna_study._config import SweepConfig
-from hydra_plugins.hydra_optuna_study._private import no_callbacks
+from hydra_plugins.hydra_optuna_study._private import NO_CALLBACKS
 from hydra_plugins.hydra_optuna_study._process import exit_with_parent
 from hydra_plugins.hydra_optuna_study._worker import Worker
 
@@ -33,11 +33,10 @@ class App:
 
         Returns: the first error, if any; the numbers of the workers that have certainly ended.
         """
-        first = _worker_numbers(sweep, study, workers)
+        numbers = _worker_numbers(sweep, study, workers)
         config = _launch_config(self.config, sweep, workers)
         seed = study.user_attrs["seed"] if sweep.seed is None else sweep.seed
-        # Hydra's callbacks are for trials, not for workers
-        context = replace(self.hydra_context, callbacks=no_callbacks())
+        context = replace(self.hydra_context, callbacks=NO_CALLBACKS)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context,
             task_function=Worker(sweep, seed, config, self.hydra_context, self.task_function),
@@ -45,11 +44,16 @@ class App:
         )
         if isinstance(pool := getattr(launcher, "joblib", None), dict):  # what joblib.Parallel gets
             pool |= {"initializer": exit_with_parent, "initargs": (sweep.controller.pid,)}
-        jobs = [[*sweep.space.fixed, *_worker_overrides(first + k)] for k in range(workers)]
+        # a worker is a Hydra job too; its folder holds only its log
+        settings = ["hydra.output_subdir=null", "hydra.job.chdir=false"]
+        jobs = [
+            [*sweep.space.fixed, f"hydra.sweep.subdir=.workers/{number}", *settings]
+            for number in numbers
+        ]
         ended = range(0)
         try:
-            returns = launcher.launch(jobs, initial_job_idx=first)
-            ended = range(first, first + workers)
+            returns = launcher.launch(jobs, initial_job_idx=numbers.start)
+            ended = numbers
             for job in returns:
                 _ = job.return_value  # raises what ended a worker
         except Exception as error:  # noqa: BLE001  # a kill breaks a pool; the study shows what is lost
@@ -57,18 +61,12 @@ class App:
         return None, ended
 
 
-def _worker_numbers(sweep: SweepConfig, study: optuna.Study, workers: int) -> int:
-    """Reserve that many worker numbers; returns the first."""
+def _worker_numbers(sweep: SweepConfig, study: optuna.Study, workers: int) -> range:
+    """Reserve that many worker numbers."""
     with sweep.storage.lock():
-        first: int = study.user_attrs.get("workers", 0)
+        first = study.user_attrs.get("workers", 0)
         study.set_user_attr("workers", first + workers)
-    return first
-
-
-def _worker_overrides(number: int) -> list[str]:
-    """A worker is a Hydra job too; its folder holds only its log."""
-    folder = f"hydra.sweep.subdir=.workers/{number}"
-    return [folder, "hydra.output_subdir=null", "hydra.job.chdir=false"]
+    return range(first, first + workers)
 
 
 def _launch_config(config: DictConfig, sweep: SweepConfig, workers: int) -> DictConfig:

@@ -18,28 +18,15 @@ from hydra._internal.callbacks import Callbacks
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial
 
-# `BaseJournalFileLock`: the type of the public argument `lock_obj` of JournalFileBackend.
-__all__ = [
-    "BaseJournalFileLock",
-    "RetryingStorage",
-    "apply_overrides",
-    "claim_trial",
-    "no_callbacks",
-    "override_dirname",
-    "retry",
-    "running_trial",
-]
-
+NO_CALLBACKS = Callbacks()  # for the `HydraContext` of workers: the user's are for trials
+JournalLock = BaseJournalFileLock  # the type of JournalFileBackend's public argument `lock_obj`
 RETRY_SECONDS = 120.0  # how long a call waits for a database server that is away
-
-
-def no_callbacks() -> Callbacks:
-    """`HydraContext` wants `Callbacks`; workers get none, since the user's are called per trial."""
-    return Callbacks()
 
 
 def apply_overrides(overrides: Sequence[Override], config: DictConfig) -> None:
@@ -84,14 +71,6 @@ def running_trial(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
     return optuna.Trial(study, trial._trial_id)
 
 
-class RetryingStorage(RDBStorage):
-    """Optuna's database storage that outlives a lost connection.
-
-    A call whose answer was lost may be made twice. This is harmless: values are set again, and a
-    trial created in vain is unsigned, so that it is soon failed and queued again.
-    """
-
-
 def retry(method: Callable[..., Any]) -> Callable[..., Any]:
     """The same call, repeated for up to `RETRY_SECONDS` while the server is away."""
 
@@ -117,29 +96,14 @@ def _is_away(error: Exception) -> bool:
     return isinstance(cause, OperationalError | InterfaceError)
 
 
-# All that Optuna's cache, heartbeat and studies call. The cache calls the private ones directly,
-# so that wrapping public methods alone would miss most of the traffic.
-for _name in (
-    "create_new_study",
-    "set_study_user_attr",
-    "set_study_system_attr",
-    "get_study_id_from_name",
-    "get_study_name_from_id",
-    "get_study_directions",
-    "get_study_user_attrs",
-    "get_study_system_attrs",
-    "get_all_studies",
-    "_create_new_trial",
-    "_get_trials",
-    "_set_trial_param",
-    "_get_best_trial_id",
-    "get_trial",
-    "get_trial_id_from_study_id_trial_number",
-    "set_trial_state_values",
-    "set_trial_intermediate_value",
-    "set_trial_user_attr",
-    "set_trial_system_attr",
-    "record_heartbeat",
-    "_get_stale_trial_ids",
-):
-    setattr(RetryingStorage, _name, retry(getattr(RDBStorage, _name)))
+class RetryingStorage(_CachedStorage):
+    """Optuna's database storage that outlives a lost connection.
+
+    `_CachedStorage`: what Optuna wraps a database in; the abstract methods are all that it calls.
+    A call whose answer was lost may be made twice. This is harmless: values are set again, and a
+    trial created in vain is unsigned, so that it is soon failed and queued again.
+    """
+
+
+for _name in BaseStorage.__abstractmethods__ | BaseHeartbeat.__abstractmethods__:
+    setattr(RetryingStorage, _name, retry(getattr(_CachedStorage, _name)))

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -35,7 +34,7 @@ class Process:
     @property
     def is_here(self) -> bool:
         """Whether it runs, or ran, on this machine."""
-        return self.host == this_host()
+        return self.host == socket.gethostname()
 
     @property
     def is_alive(self) -> bool:
@@ -49,17 +48,10 @@ def process_of(attrs: dict[str, Any]) -> Process:
 
 
 def this_process() -> Process:
-    """The calling process."""
-    return Process(this_host(), this_boot(), os.getpid(), start_of(os.getpid()) or "")
+    pid = os.getpid()
+    return Process(socket.gethostname(), this_boot(), pid, start_of(pid) or "")
 
 
-@lru_cache(maxsize=1)
-def this_host() -> str:
-    """The machine's name in the network."""
-    return socket.gethostname()
-
-
-@lru_cache(maxsize=1)
 def this_boot() -> str:
     """An identifier of the machine's latest start, empty where the system has none."""
     path = Path("/proc/sys/kernel/random/boot_id")
@@ -94,13 +86,13 @@ def exit_with_parent(parent: int) -> None:
 
     Without it an idle process waits for jobs that nobody will send: five minutes with joblib.
     """
-    threading.Thread(target=_watch, args=(parent,), name="watchdog", daemon=True).start()
 
+    def watch() -> None:
+        while os.getppid() == parent or _busy.is_set():
+            time.sleep(0.5)
+        os._exit(0)
 
-def _watch(parent: int) -> None:
-    while os.getppid() == parent or _busy.is_set():
-        time.sleep(0.5)
-    os._exit(0)
+    threading.Thread(target=watch, name="watchdog", daemon=True).start()
 
 
 @contextmanager
@@ -124,10 +116,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stop_on_signal(notify: Callable[[], None] | None = None) -> Iterator[None]:
-    """Within, the first signal sets `stop_requested` and calls `notify`.
-
-    The next signal raises KeyboardInterrupt.
-    """
+    """Within, the first signal sets `stop_requested` and calls `notify`; the next interrupts."""
     if _handling.is_set() or threading.current_thread() is not threading.main_thread():
         yield  # only a main thread may have a handler; a worker elsewhere reads the storage
         return
@@ -140,23 +129,26 @@ def stop_on_signal(notify: Callable[[], None] | None = None) -> Iterator[None]:
             notify()
 
     stop_requested.clear()  # of an earlier study or worker in this process
-    before = [signal.signal(number, handle) for number in SIGNALS]
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
     _handling.set()
     try:
         yield
     finally:
         _handling.clear()
-        for number, handler in zip(SIGNALS, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def abort(sentence: str) -> NoReturn:
-    """A user's mistake: print one sentence to stderr.
-
-    Raises: SystemExit(2).
-    """
+def abort(sentence: str, code: int = 2) -> NoReturn:
+    """Print one sentence to stderr and raise SystemExit, by default for a user's mistake."""
     print(sentence, file=sys.stderr, flush=True)
-    raise SystemExit(2)
+    raise SystemExit(code)
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error, without the advice that Hydra appends."""
+    message = str(error).partition("\nAre you sure")[0].partition("See https")[0]
+    return " ".join(message.split())
 
 
 def is_disk_full(error: BaseException | None) -> bool:

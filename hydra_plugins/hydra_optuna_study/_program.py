@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
 running: ContextVar[Trial | None] = ContextVar("running_trial", default=None)
-_deferred: ContextVar[list[Callable[[], None]] | None] = ContextVar("deferred", default=None)
+_deferred: ContextVar[ExitStack | None] = ContextVar("deferred", default=None)
 
 
 def current_trial() -> Trial | None:
@@ -37,23 +37,20 @@ def defer(wait: Callable[[], None]) -> None:
     waits = _deferred.get()
     if waits is None:
         wait()
-        return
-    while waits:
-        waits.pop()()
-    waits.append(wait)
+    else:
+        waits.close()  # what an earlier trial deferred
+        waits.callback(wait)
 
 
 @contextmanager
 def deferring() -> Iterator[None]:
     """Within, `defer` postpones work; on exit, the rest of it is waited for."""
-    waits: list[Callable[[], None]] = []
-    token = _deferred.set(waits)
-    try:
-        yield
-    finally:
-        _deferred.reset(token)
-        while waits:
-            waits.pop()()
+    with ExitStack() as waits:
+        token = _deferred.set(waits)
+        try:
+            yield
+        finally:
+            _deferred.reset(token)
 
 
 @dataclass(frozen=True)
@@ -110,9 +107,7 @@ def instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
         try:
             target = utils.instantiate(node, _partial_=True, _convert_="all")
         except InstantiationException as error:
-            if error.__cause__ is None:
-                raise
-            raise error.__cause__ from None
+            raise error.__cause__ or error from None
         if not node.get("_partial_"):
             return target(**extra)
         return functools.partial(target, **extra) if extra else target

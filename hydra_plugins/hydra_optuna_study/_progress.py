@@ -7,11 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 import optuna
-from optuna.trial import FrozenTrial
 
+from hydra_plugins.hydra_optuna_study._process import one_line
 from hydra_plugins.hydra_optuna_study._trials import TrialsByState, ranked, trials_by_state
 
 LINE_SECONDS = 5.0  # between plain lines, unless the study ends
@@ -35,12 +34,7 @@ class Progress:
     def __enter__(self) -> None:
         self.thread.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop.set()
         self.thread.join()
         self._update(last=True)
@@ -52,7 +46,7 @@ class Progress:
             try:
                 self._update()
             except Exception as error:  # noqa: BLE001  # the storage may be back in a second
-                self._print(f"cannot read the study: {' '.join(str(error).split())}")
+                self._print(f"cannot read the study: {one_line(error)}")
 
     def _update(self, last: bool = False) -> None:
         trials = trials_by_state(self.study)
@@ -64,13 +58,10 @@ class Progress:
             self._print(self.line(trials))
 
     def _print(self, line: str) -> None:
-        if line == self.printed:
-            return
-        self.printed, self.printed_at = line, time.monotonic()
-        if self.live:
-            print(f"\r\x1b[K{line}", end="", flush=True)
-        else:
-            print(line, flush=True)
+        if line != self.printed:
+            self.printed, self.printed_at = line, time.monotonic()
+            start, end = ("\r\x1b[K", "") if self.live else ("", "\n")
+            print(f"{start}{line}", end=end, flush=True)
 
     def line(self, trials: TrialsByState) -> str:
         """Number of trials by state, best value so far, and time left at the pace of this run."""
@@ -80,19 +71,15 @@ class Progress:
         parts += [f"{number} {word}" for word, number in numbers.items() if number]
         if trials.complete:
             best = ranked(self.study, trials.complete)[0]
-            parts.append(f"best {format_values(best)} (trial {best.number})")
+            values = " ".join(f"{value:.6g}" for value in best.values)
+            parts.append(f"best {values} (trial {best.number})")
         if done > self.before and done < self.n_trials:
             pace = (time.monotonic() - self.began) / (done - self.before)
-            parts.append(f"{format_duration(pace * (self.n_trials - done))} left")
+            parts.append(f"{_duration(pace * (self.n_trials - done))} left")
         return ", ".join(parts)
 
 
-def format_values(trial: FrozenTrial) -> str:
-    """The objective values, to six digits."""
-    return " ".join(map(_format, trial.values or []))
-
-
-def format_duration(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """A duration as `2 h 5 min`, `3 min 10 s` or `8 s`, rounded up."""
     minutes, rest = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -112,7 +99,7 @@ def best_table(study: optuna.Study, rows: int = 5) -> str:
     names = list(dict.fromkeys(name for trial in best for name in trial.params))
     table = [["trial", *_metrics(study), *names, "seconds"]]
     for trial in best:
-        values = [_format(value) for value in trial.values or []]
+        values = [f"{value:.6g}" for value in trial.values or []]
         cells = [_cell(trial.params.get(name, "-")) for name in names]
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
         table.append([str(trial.number), *values, *cells, f"{seconds:.1f}"])
@@ -126,10 +113,6 @@ def _metrics(study: optuna.Study) -> list[str]:
     names: list[str] = study.user_attrs.get("identity", {}).get("metric", [])
     n = len(study.directions)
     return names or (["value"] if n == 1 else [f"value {k}" for k in range(n)])
-
-
-def _format(value: float) -> str:
-    return f"{value:.6g}"
 
 
 def _cell(value: object) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import warnings
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, NopPruner
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, GridSampler, QMCSampler
 
-from hydra_plugins.hydra_optuna_study._process import abort
+from hydra_plugins.hydra_optuna_study._process import abort, one_line
 from hydra_plugins.hydra_optuna_study._program import instantiate
 from hydra_plugins.hydra_optuna_study._space import Space
 
@@ -34,8 +34,7 @@ def make_sampler(node: Node | None, space: Space, seed: int, worker: int) -> Bas
         extra["seed"] = own + (seed if configured is None else configured)
     if maker.func is GridSampler and "search_space" not in maker.keywords:
         extra["search_space"] = {p.name: p.values for p in space.parameters}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         sampler = maker(**extra)
     assert isinstance(sampler, BaseSampler)
     return sampler
@@ -43,11 +42,8 @@ def make_sampler(node: Node | None, space: Space, seed: int, worker: int) -> Bas
 
 def make_pruner(node: Node | None) -> BasePruner:
     """The pruner; without a node none, although Optuna's default is the median."""
-    if node is None:
-        return NopPruner()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        pruner = instantiate(node)
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        pruner = instantiate(node or {"_target_": "optuna.pruners.NopPruner"})
     assert isinstance(pruner, BasePruner)
     return pruner
 
@@ -56,14 +52,13 @@ def grid_size(node: Any, space: Space) -> int | None:
     """Number of points of a grid sampler; None for every other sampler."""
     if not (isinstance(node, Mapping) and str(node.get("_target_")).endswith("GridSampler")):
         return None
-    sizes = []
+    size = 1
     for parameter in space.parameters:
-        values = parameter.values
-        if values is None:
+        if parameter.values is None:
             given = parameter.describe()
             abort(f"{parameter.name}: a grid needs a choice or a range, got {given}")
-        sizes.append(len(values))
-    return math.prod(sizes)
+        size *= len(parameter.values)
+    return size
 
 
 def validate_nodes(
@@ -77,10 +72,18 @@ def validate_nodes(
         ("sampler", sampler, lambda: make_sampler(sampler, space, 0, 0)),
         ("pruner", pruner, lambda: make_pruner(pruner)),
     ):
+        target = str(node and node["_target_"])
         try:
-            _import_lazy_packages(make())
+            make()
+            for package in _PACKAGES.get(target, "").split():
+                import_module(package)
+        except AssertionError:
+            abort(f"hydra.sweeper.{key}: {target} is not an Optuna {key}")
         except Exception as error:  # noqa: BLE001  # whatever a constructor raises
-            abort(f"hydra.sweeper.{key}: {_explain(str(node and node['_target_']), key, error)}")
+            reason = one_line(error)
+            if isinstance(error, ImportError) and target in _PACKAGES:
+                reason = f"{target} needs a package more: pip install {_PACKAGES[target]}"
+            abort(f"hydra.sweeper.{key}: {reason}")
     if objectives > 1 and sampler is not None and pruner is not None:
         abort(
             "hydra.sweeper.pruner: a study of several objectives cannot prune, so pruner = null "
@@ -88,26 +91,9 @@ def validate_nodes(
         )
 
 
-def _explain(target: str, key: str, error: Exception) -> str:
-    if isinstance(error, AssertionError):
-        return f"{target} is not an Optuna {key}"
-    package = _PACKAGES.get(target)
-    if isinstance(error, ImportError) and package:
-        return f"{target} needs a package more: pip install {package}"
-    return " ".join(str(error).partition("\nAre you sure")[0].split())  # Hydra's advice goes
-
-
-_PACKAGES = {
+_PACKAGES = {  # which Optuna imports as late as at the first suggestion
     "optuna.samplers.GPSampler": "torch scipy",
     "optuna.samplers.QMCSampler": "scipy",
     "optuna.samplers.CmaEsSampler": "cmaes",
     "optuna.pruners.WilcoxonPruner": "scipy",
 }
-
-
-def _import_lazy_packages(made: object) -> None:
-    """GP, QMC, CMA-ES and Wilcoxon import their packages at the first suggestion; do it here."""
-    module = type(made).__module__.split(".")
-    packages = _PACKAGES.get(f"optuna.{module[1]}.{type(made).__name__}", "") if module[1:] else ""
-    for package in packages.split():
-        __import__(package)

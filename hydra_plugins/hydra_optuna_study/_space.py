@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -14,32 +15,48 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from optuna import Trial
 from optuna.distributions import (
-    BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
     distribution_to_json,
 )
 
-from hydra_plugins.hydra_optuna_study._grammar import Condition, distribution_of
-from hydra_plugins.hydra_optuna_study._process import abort
+from hydra_plugins.hydra_optuna_study._grammar import Condition, Distribution, distribution_of
+from hydra_plugins.hydra_optuna_study._process import abort, one_line
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One dimension of the space."""
 
-    name: str  # the dotted key; its name in Optuna, in tables and in the digest
+    name: str  # the dotted key; its name in Optuna, in tables and in the study's identity
     key: str  # the same with Hydra's prefix, as in "+model.width"
-    distribution: BaseDistribution
+    distribution: Distribution
     texts: tuple[str, ...] = ()  # of a categorical: its choices as Hydra's text
     condition: Condition | None = None
+
+    def suggest(self, trial: Trial) -> Any:
+        """Sample a value."""
+        match self.distribution:
+            case CategoricalDistribution(choices=choices):
+                return trial.suggest_categorical(self.name, choices)
+            case IntDistribution(low=low, high=high, step=step, log=log):
+                return trial.suggest_int(self.name, low, high, step=step, log=log)
+            case FloatDistribution(low=low, high=high, step=step, log=log):
+                return trial.suggest_float(self.name, low, high, step=step, log=log)
 
     def override(self, value: Any) -> str:
         """The override that sets this value in a trial's config."""
         if isinstance(self.distribution, CategoricalDistribution):
             return f"{self.key}={self.texts[int(self.distribution.to_internal_repr(value))]}"
         return f"{self.key}={value!r}"
+
+    @property
+    def first(self) -> Any:
+        """One valid value."""
+        if isinstance(self.distribution, CategoricalDistribution):
+            return self.distribution.choices[0]
+        return self.distribution.low
 
     @property
     def values(self) -> list[Any] | None:
@@ -55,7 +72,7 @@ class Parameter:
         return None
 
     def describe(self) -> str:
-        """One line for the digest and for error messages."""
+        """One line for the study's identity and for error messages."""
         body = json.loads(distribution_to_json(self.distribution))
         facts = {k: v for k, v in body["attributes"].items() if v is not None and v is not False}
         text = ", ".join(f"{k}={v}" for k, v in facts.items())
@@ -81,32 +98,14 @@ class Space:
             condition = parameter.condition
             if condition and not condition.holds(lambda n: values[n] if n in values else read(n)):
                 continue
-            value = _suggest(trial, parameter)
+            value = parameter.suggest(trial)
             values[parameter.name] = value
             overrides.append(parameter.override(value))
         return overrides
 
     def probe(self) -> list[str]:
         """The overrides of one valid point, to check that Hydra knows every key."""
-        return [p.override(_first(p.distribution)) for p in self.parameters]
-
-
-def _suggest(trial: Trial, parameter: Parameter) -> Any:
-    match parameter.distribution:
-        case CategoricalDistribution(choices=choices):
-            return trial.suggest_categorical(parameter.name, choices)
-        case IntDistribution(low=low, high=high, step=step, log=log):
-            return trial.suggest_int(parameter.name, low, high, step=step, log=log)
-        case FloatDistribution(low=low, high=high, step=step, log=log):
-            return trial.suggest_float(parameter.name, low, high, step=step, log=log)
-    raise TypeError(f"cannot sample {parameter.distribution}")
-
-
-def _first(distribution: BaseDistribution) -> Any:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[0]
-    assert isinstance(distribution, (IntDistribution, FloatDistribution))
-    return distribution.low
+        return [p.override(p.first) for p in self.parameters]
 
 
 def read_space(
@@ -123,25 +122,17 @@ def read_space(
         parser = OverridesParser.create(config_loader=loader)
         overrides = parser.parse_overrides([*override_lines(params), *arguments])
     except HydraException as error:
-        reason = " ".join(str(error).partition("See https")[0].split())
-        abort(f"hydra.sweeper.params: {reason}")
-    latest = {_name(override): override for override in overrides}
+        abort(f"hydra.sweeper.params: {one_line(error)}")
+    latest = {o.get_key_element().lstrip("+~"): o for o in overrides}
     fixed = [o.input_line or "" for o in latest.values() if not o.is_sweep_override()]
-    parameters = [
-        _parameter(name, override, loader)
-        for name, override in latest.items()
-        if override.is_sweep_override()
-    ]
+    swept = {name: o for name, o in latest.items() if o.is_sweep_override()}
+    parameters = [_parameter(name, override, loader) for name, override in swept.items()]
     return Space(tuple(_ordered(parameters, conditions)), tuple(fixed))
 
 
 def override_lines(params: Mapping[str, Any]) -> list[str]:
     """YAML's `key: value` as lines of Hydra's override grammar."""
     return [f"{key}={'null' if value is None else value}" for key, value in params.items()]
-
-
-def _name(override: Override) -> str:
-    return override.get_key_element().lstrip("+~")
 
 
 def _parameter(name: str, override: Override, loader: ConfigLoader) -> Parameter:
@@ -158,20 +149,15 @@ def _parameter(name: str, override: Override, loader: ConfigLoader) -> Parameter
 
 def _ordered(parameters: Iterable[Parameter], conditions: Mapping[str, str]) -> list[Parameter]:
     """Attach the conditions, and put each parameter after those that its condition reads."""
-    pending = {p.name: p for p in parameters}
-    for name, text in conditions.items():
-        if name in pending:  # a value fixed on the command line needs no condition
-            p = pending[name]
-            condition = Condition.parse(f"hydra.sweeper.conditions.{name}", text)
-            pending[name] = Parameter(p.name, p.key, p.distribution, p.texts, condition)
-    ordered: list[Parameter] = []
-    while pending:
-        ready = [
-            p for p in pending.values() if not (p.condition and p.condition.names & pending.keys())
-        ]
-        if not ready:
-            abort(f"hydra.sweeper.conditions: {', '.join(pending)} wait for one another")
-        ordered += ready
-        for parameter in ready:
-            del pending[parameter.name]
-    return ordered
+    named = {p.name: p for p in parameters}
+    order = TopologicalSorter[str](dict.fromkeys(named, ()))
+    for name, parameter in named.items():
+        if name in conditions:
+            condition = Condition.parse(f"hydra.sweeper.conditions.{name}", conditions[name])
+            named[name] = replace(parameter, condition=condition)
+            order.add(name, *condition.names & named.keys())
+    try:
+        return [named[name] for name in order.static_order()]
+    except CycleError as error:
+        circle = ", ".join(name for name in named if name in error.args[1])
+        abort(f"hydra.sweeper.conditions: {circle} wait for one another")

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from hydra_plugins.hydra_optuna_study._private import BaseJournalFileLock, RetryingStorage, retry
+from hydra_plugins.hydra_optuna_study._private import JournalLock, RetryingStorage, retry
 from hydra_plugins.hydra_optuna_study._process import abort
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
 HEARTBEAT_SECONDS = 5  # how often a running trial writes to a database server
 GRACE_SECONDS = 30  # silence after which other machines fail the trial
@@ -55,23 +56,22 @@ class StorageLocation:
     @property
     def file(self) -> Path | None:
         """The file of a journal or SQLite study."""
-        if self.is_server:
-            return None
-        return Path(self.name.removeprefix("sqlite:///"))
+        return None if self.is_server else Path(self.name.removeprefix("sqlite:///"))
 
     def open(self, on_stale: Callable[[optuna.Study, Any], None] | None = None) -> BaseStorage:
         """Connect; `on_stale` is called for each trial that the heartbeat fails."""
-        if not self.is_server and not self.is_sqlite:
-            lock = KernelLock(_beside(self.name, "write"), repair=self.name)
+        if "://" not in self.name:
+            lock = KernelLock(Path(self.name), "write", repair=True)
             return JournalStorage(JournalFileBackend(self.name, lock_obj=lock))
-        settings: dict[str, Any] = {"engine_kwargs": {"pool_pre_ping": True}}
-        if self.is_server:
-            settings["heartbeat_interval"] = HEARTBEAT_SECONDS
-            settings["grace_period"] = GRACE_SECONDS
-            settings["heartbeat_stale_trial_callback"] = on_stale
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the heartbeat
-            return RetryingStorage(self.name, **settings)
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):  # heartbeat
+            database = RDBStorage(
+                self.name,
+                engine_kwargs={"pool_pre_ping": True},
+                heartbeat_interval=HEARTBEAT_SECONDS if self.is_server else None,
+                grace_period=GRACE_SECONDS,
+                heartbeat_stale_trial_callback=on_stale,
+            )
+        return RetryingStorage(database)
 
     @contextmanager
     def lock(self, purpose: str = "claim") -> Iterator[None]:
@@ -85,7 +85,7 @@ class StorageLocation:
             from sqlalchemy.exc import DBAPIError
 
             key = zlib.crc32(f"hydra_optuna_study {purpose}".encode())
-            with _connect(self.name) as connection:
+            with retry(_engine(self.name).connect)() as connection:
                 connection.execute(text(f"SELECT pg_advisory_lock({key})"))
                 try:
                     yield
@@ -93,7 +93,7 @@ class StorageLocation:
                     with suppress(DBAPIError):  # a server that restarted has released it
                         connection.execute(text(f"SELECT pg_advisory_unlock({key})"))
             return
-        lock = KernelLock(_beside(str(file), purpose))
+        lock = KernelLock(file, purpose)
         lock.acquire()
         try:
             yield
@@ -101,48 +101,36 @@ class StorageLocation:
             lock.release()
 
 
-class KernelLock(BaseJournalFileLock):
+class KernelLock(JournalLock):
     """A lock that the kernel releases at its holder's death; Optuna's outlives it by 30 s.
 
-    It also removes an unterminated last line, which a full disk or a kill can leave in a journal:
-    the next record would be appended to it, and the file could never be read again.
+    With `repair` it also removes an unterminated last line, which a full disk or a kill can leave
+    in a journal: the next record would be appended to it, and the file never be read again.
     """
 
-    def __init__(self, path: str, repair: str | None = None) -> None:
-        self.path, self.repair = path, repair
+    def __init__(self, file: Path, purpose: str, *, repair: bool = False) -> None:
+        self.file, self.repair = file, repair
+        self.path = file.with_name(f".{file.name}.{purpose}")
         self.handle = -1
 
     def acquire(self) -> bool:
         self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(self.handle, fcntl.LOCK_EX)
-        if self.repair is not None:
-            _remove_torn_line(self.repair)
+        if self.repair:
+            _remove_torn_line(self.file)
         return True
 
     def release(self) -> None:
         os.close(self.handle)
 
 
-def _beside(file: str, purpose: str) -> str:
-    folder, name = os.path.split(file)
-    return os.path.join(folder, f".{name}.{purpose}")
-
-
-def _remove_torn_line(path: str) -> None:
-    with open(path, "rb+") as file:
+def _remove_torn_line(path: Path) -> None:
+    with path.open("rb+") as file:
         size = file.seek(0, os.SEEK_END)
-        if not size:
-            return
-        file.seek(size - 1)
-        if file.read(1) == b"\n":
-            return
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-
-
-def _connect(url: str) -> Connection:
-    connection: Connection = retry(_engine(url).connect)()
-    return connection
+        file.seek(max(size - 1, 0))
+        if file.read(1) not in (b"\n", b""):
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 @lru_cache(maxsize=4)
@@ -170,12 +158,6 @@ def find_storage(storage: str | None, folder: Path) -> StorageLocation:
             f"must be given, got {scheme}://..."
         )
     location = StorageLocation(storage)
-    _check_server(location)
-    return location
-
-
-def _check_server(location: StorageLocation) -> None:
-    """Abort if the server cannot be reached, or if its driver is not installed."""
     try:
         with _engine(location.name).connect():
             pass
@@ -185,3 +167,4 @@ def _check_server(location: StorageLocation) -> None:
     except Exception as error:  # noqa: BLE001  # drivers raise their own classes
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
         abort(f"hydra.sweeper.storage: cannot reach {location.public}: {reason}")
+    return location

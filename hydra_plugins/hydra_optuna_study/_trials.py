@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from hydra_plugins.hydra_optuna_study._private import running_trial
 from hydra_plugins.hydra_optuna_study._process import process_of
-
-NO_HEARTBEAT = "its worker stopped answering"  # why the heartbeat failed a trial
 
 
 @dataclass(frozen=True)
@@ -51,28 +49,26 @@ def trials_by_state(study: optuna.Study) -> TrialsByState:
     """Read the storage; trials are not copied, so do not change them."""
     trials = study.get_trials(deepcopy=False)
     replaced = {t.user_attrs["retry_of"] for t in trials if "retry_of" in t.user_attrs}
-    kept: dict[TrialState, list[FrozenTrial]] = {state: [] for state in TrialState}
-    for trial in trials:
-        if trial.number not in replaced:
-            kept[trial.state].append(trial)
+
+    def kept(state: TrialState) -> tuple[FrozenTrial, ...]:
+        return tuple(t for t in trials if t.state == state and t.number not in replaced)
+
     return TrialsByState(
-        waiting=tuple(kept[TrialState.WAITING]),
-        running=tuple(kept[TrialState.RUNNING]),
-        complete=tuple(kept[TrialState.COMPLETE]),
-        pruned=tuple(kept[TrialState.PRUNED]),
-        failed=tuple(kept[TrialState.FAIL]),
+        waiting=kept(TrialState.WAITING),
+        running=kept(TrialState.RUNNING),
+        complete=kept(TrialState.COMPLETE),
+        pruned=kept(TrialState.PRUNED),
+        failed=kept(TrialState.FAIL),
         replaced=len(replaced),
     )
 
 
 def failure_of(trial: FrozenTrial) -> str:
-    """Why a trial failed, in one line."""
-    return str(trial.user_attrs.get("failure", NO_HEARTBEAT))
+    """Why a trial failed, in one line; only the heartbeat leaves none."""
+    return str(trial.user_attrs.get("failure", "its worker stopped answering"))
 
 
-def worker_died(
-    trial: FrozenTrial, dead_hosts: Collection[str] = (), ended: Collection[int] = ()
-) -> bool:
+def _worker_died(trial: FrozenTrial, dead_hosts: Collection[str], ended: Collection[int]) -> bool:
     """Whether the worker of this running trial is gone.
 
     A trial is claimed and signed under the lock, so an unsigned one lost its worker in between. A
@@ -94,27 +90,24 @@ def fail_stale_trials(
     ended: Collection[int] = (),
 ) -> None:
     """Fail the running trials of dead workers, and queue their retries."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         optuna.storages.fail_stale_trials(study)  # of other machines, by their heartbeat
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if worker_died(trial, dead_hosts, ended):
-            fail_trial(study, trial, "its worker died", max_retries)
+        if _worker_died(trial, dead_hosts, ended):
+            _fail_trial(study, trial, max_retries)
     for trial in trials_by_state(study).failed:
         if "failure" not in trial.user_attrs:  # failed by the heartbeat
             queue_retry(study, trial, max_retries)
 
 
-def fail_trial(study: optuna.Study, trial: FrozenTrial, reason: str, max_retries: int) -> None:
+def _fail_trial(study: optuna.Study, trial: FrozenTrial, max_retries: int) -> None:
     """Queue a retry, then fail the trial: a kill in between loses nothing."""
     queued = queue_retry(study, trial, max_retries)
     tried = f", after {trial.user_attrs.get('retries', 0)} retries"
-    try:
-        running = running_trial(study, trial)
-        running.set_user_attr("failure", f"{reason}{'; it is tried again' if queued else tried}")
+    reason = f"its worker died{'; it is tried again' if queued else tried}"
+    with suppress(UpdateFinishedTrialError):  # another machine failed it first, by its heartbeat
+        running_trial(study, trial).set_user_attr("failure", reason)
         study.tell(trial.number, state=TrialState.FAIL)
-    except UpdateFinishedTrialError:
-        pass  # another machine failed it first, by its heartbeat
 
 
 def queue_retry(
@@ -131,13 +124,12 @@ def queue_retry(
     retries = trial.user_attrs.get("retries", 0) + counts
     if counts and retries > max_retries:
         return False
-    attrs: dict[str, Any] = {"retry_of": trial.number, "retries": retries}
     study.add_trial(
         optuna.create_trial(
             state=TrialState.WAITING,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs=attrs,
+            user_attrs={"retry_of": trial.number, "retries": retries},
             system_attrs=trial.system_attrs,  # the grid's cell, the generation
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,6 @@ import optuna
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.core.utils import run_job
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -28,9 +28,8 @@ from hydra_plugins.hydra_optuna_study._process import (
     busy,
     cores,
     is_disk_full,
-    process_of,
     stop_on_signal,
-    this_host,
+    this_process,
 )
 from hydra_plugins.hydra_optuna_study._program import deferring, running
 from hydra_plugins.hydra_optuna_study._trials import queue_retry, trials_by_state
@@ -71,7 +70,6 @@ class Worker:
                 os._exit(0)  # nobody waits for this job's return value
 
     def work(self, study: optuna.Study) -> None:
-        """One trial after another."""
         while True:
             try:
                 study.optimize(self.objective, catch=(Exception,))
@@ -93,7 +91,10 @@ class Worker:
         try:
             sampled = self.sweep.space.suggest(trial, self.read_fixed)
             trial.set_user_attr("overrides", sampled)
-            config = self.compose(trial.number, sampled)
+            config = self.composer.compose(sampled)
+            with open_dict(config):  # a Hydra job whose number and folder are the trial's number
+                config.hydra.job.id = f"{config.hydra.job.name}_{trial.number}"
+                config.hydra.job.num = trial.number
             return objective_values(self.sweep, self.run(trial, config))
         except TrialPruned:
             raise
@@ -116,14 +117,6 @@ class Worker:
             frozen = trial.study.get_trials(deepcopy=False)[trial.number]
             queue_retry(trial.study, frozen, self.sweep.max_retries, counts=False)
 
-    def compose(self, number: int, sampled: Sequence[str]) -> DictConfig:
-        """The config of a trial, as a Hydra job whose number and folder are the trial's number."""
-        config = self.composer.compose(sampled)
-        with open_dict(config):
-            config.hydra.job.id = f"{config.hydra.job.name}_{number}"
-            config.hydra.job.num = number
-        return config
-
     def read_fixed(self, name: str) -> Any:
         """A value that a condition reads and the study does not sample."""
         return OmegaConf.select(self.composer.compose([]), name)
@@ -133,13 +126,12 @@ class Worker:
 
         For Hydra and its callbacks a pruned trial is a completed job.
         """
-        returned: list[Any] = []
         raised: list[Exception] = []
 
         def task(task_config: DictConfig) -> Any:
             try:
                 with self.trial_context(trial):
-                    returned.append(self.task_function(task_config))
+                    return self.task_function(task_config)
             except TrialPruned as pruned:
                 raised.append(pruned)
                 return None
@@ -149,7 +141,6 @@ class Worker:
             except Exception as error:
                 raised.append(error)
                 raise
-            return returned[0]
 
         job = run_job(
             hydra_context=self.hydra_context,
@@ -160,7 +151,7 @@ class Worker:
         )
         if raised:
             raise raised[0]
-        return returned[0] if returned else job.return_value
+        return job.return_value
 
     @contextmanager
     def trial_context(self, trial: optuna.Trial) -> Iterator[None]:
@@ -180,12 +171,9 @@ class Worker:
         """Number of workers on this machine, this one included."""
         if self.sweep.controller.is_here:
             return self.sweep.workers
-        signed = [
-            t.user_attrs["worker"]
-            for t in trials_by_state(study).running
-            if "worker" in t.user_attrs
-        ]
-        return max(1, [process_of(attrs).host for attrs in signed].count(this_host()))
+        trials = trials_by_state(study).running
+        hosts = [trial.user_attrs.get("worker", {}).get("host") for trial in trials]
+        return max(1, hosts.count(this_process().host))
 
 
 class Composer:
@@ -197,23 +185,25 @@ class Composer:
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig, fixed: Sequence[str]) -> None:
-        self.loader, self.master, self.fixed = loader, master, list(fixed)
+        self.master, self.fixed = master, list(fixed)
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed = self.parser.parse_overrides(self.fixed)
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
-        self.groups: dict[str, bool] = {}
+        self.group_options = functools.cache(loader.get_group_options)
+        self.with_groups = functools.cache(
+            lambda groups: loader.load_sweep_config(master, [*fixed, *groups])
+        )
 
     def compose(self, sampled: Sequence[str]) -> DictConfig:
         """The same as `load_sweep_config` for the fixed and the sampled overrides."""
         parsed = self.parser.parse_overrides(list(sampled))
-        pairs = list(zip(sampled, parsed, strict=True))
-        groups = tuple(line for line, override in pairs if self._is_group(override))
-        if groups not in self.composed:
-            fixed = [*self.fixed, *groups]
-            self.composed[groups] = self.loader.load_sweep_config(self.master, fixed)
-        config = copy.deepcopy(self.composed[groups])
+        groups = tuple(
+            str(o.input_line)
+            for o in parsed
+            if o.package is not None or self.group_options(o.key_or_group)
+        )
+        config = copy.deepcopy(self.with_groups(groups))
         OmegaConf.copy_cache(from_config=self.master, to_config=config)
-        apply_overrides([override for line, override in pairs if line not in groups], config)
+        apply_overrides([o for o in parsed if o.input_line not in groups], config)
         dirname = override_dirname([*self.parsed, *parsed], config)
         job, overrides = config.hydra.job, config.hydra.overrides
         with read_write(overrides), read_write(job), open_dict(job):
@@ -221,9 +211,3 @@ class Composer:
             if dirname is not None:
                 job.override_dirname = dirname
         return config
-
-    def _is_group(self, override: Override) -> bool:
-        key = override.key_or_group
-        if key not in self.groups:
-            self.groups[key] = bool(self.loader.get_group_options(key))
-        return self.groups[key] or override.package is not None

@@ -6,6 +6,7 @@ import math
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,11 @@ class WorkerTrial(optuna.Trial):
     study: WorkerStudy
 
     def report(self, value: float, step: int) -> None:
-        """Pass an intermediate value to the pruner; ignored with several objectives."""
         self.study.raise_if_stopping()
         if len(self.study.directions) == 1:
             super().report(value, step)
 
     def should_prune(self) -> bool:
-        """Whether the pruner ends this trial."""
         self.study.raise_if_stopping()
         return len(self.study.directions) == 1 and super().should_prune()
 
@@ -66,12 +65,10 @@ class WorkerStudy(optuna.Study):
             raise BudgetExhausted
         with sweep.storage.lock():
             trials = trials_by_state(self)
-            if trials.taken >= sweep.n_trials:
+            failing = trials.too_many_failures(sweep.max_failure_rate, sweep.n_trials)
+            if failing or trials.taken >= sweep.n_trials:
                 raise BudgetExhausted
-            if trials.too_many_failures(sweep.max_failure_rate, sweep.n_trials):
-                raise BudgetExhausted
-            signature = {**this_process().attrs(), "number": self.worker}
-            trial_id = claim_trial(self, signature)
+            trial_id = claim_trial(self, {**this_process().attrs(), "number": self.worker})
             return WorkerTrial(self, trial_id)  # a grid sampler picks its point here: under lock
 
     def is_stopping(self) -> bool:
@@ -83,7 +80,6 @@ class WorkerStudy(optuna.Study):
         return stop_requested.is_set()
 
     def raise_if_stopping(self) -> None:
-        """Raises: Stopped."""
         if self.is_stopping():
             raise Stopped
 
@@ -124,11 +120,8 @@ def _items(sweep: SweepConfig, returned: Any) -> list[Any]:
 
 def record_failure(trial: optuna.Trial, error: Exception, folder: Path) -> None:
     """One line in the study; the traceback in `failure.txt` in the trial's folder."""
-    line = " ".join(str(error).split())
-    reason = line if isinstance(error, TrialFailed) else f"{type(error).__name__}: {line}"
-    trial.set_user_attr("failure", reason)
-    try:
+    name = "" if isinstance(error, TrialFailed) else f"{type(error).__name__}: "
+    trial.set_user_attr("failure", name + " ".join(str(error).split()))
+    with suppress(OSError):  # perhaps a full disk is the failure itself; the study has the line
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "failure.txt").write_text("".join(traceback.format_exception(error)))
-    except OSError:
-        return  # perhaps a full disk is the failure itself; the study has the line

@@ -41,17 +41,12 @@ class OptunaStudySweeper(Sweeper):
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
-        self.config: DictConfig | None = None
-        self.hydra_context: HydraContext | None = None
-        self.task_function: TaskFunction | None = None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Keep what Hydra passes."""
-        self.config = config
-        self.hydra_context = hydra_context
-        self.task_function = task_function
+        self.app = (config, hydra_context, task_function)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run, resume or join the study; returns it. `arguments`: overrides of the command line."""
@@ -59,11 +54,7 @@ class OptunaStudySweeper(Sweeper):
         from hydra_plugins.hydra_optuna_study._controller import run_sweep
         from hydra_plugins.hydra_optuna_study._launch import App
 
-        assert self.config is not None
-        assert self.hydra_context is not None
-        assert self.task_function is not None
-        app = App(self.config, self.hydra_context, self.task_function)
-        return run_sweep(self.settings, arguments, app)
+        return run_sweep(self.settings, arguments, App(*self.app))
 
 
 ConfigStore.instance().store(

@@ -42,6 +42,13 @@ from hydra_plugins.hydra_optuna_study._worker_study import (
 )
 
 
+class LeftRunning(BaseException):  # no Exception: Optuna would fail the trial
+    """A trial stays running in the storage: whoever continues finds its worker gone."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 @dataclass
 class Worker:
     """The task of the launcher's W jobs; it runs the user's task once per trial."""
@@ -75,6 +82,8 @@ class Worker:
                 study.optimize(self.objective, catch=(Exception,))
             except (BudgetExhausted, Stopped):
                 return
+            except LeftRunning as left:
+                raise left.error from None
             except UpdateFinishedTrialError:
                 continue  # another machine failed and replaced it, having seen no heartbeat
             if self.disk_full:
@@ -111,11 +120,17 @@ class Worker:
             raise
 
     def requeue(self, trial: optuna.Trial, reason: str) -> None:
-        """Queue a trial again that did not fail by itself; `max_retries` does not count this."""
-        trial.set_user_attr("failure", reason)
-        with self.sweep.storage.lock():
-            frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-            queue_retry(trial.study, frozen, self.sweep.max_retries, counts=False)
+        """Queue a trial again that did not fail by itself; `max_retries` does not count this.
+
+        Raises: LeftRunning if the storage does not take that, its own disk being full.
+        """
+        try:
+            with self.sweep.storage.lock():
+                frozen = trial.study.get_trials(deepcopy=False)[trial.number]
+                queue_retry(trial.study, frozen, self.sweep.max_retries, counts=False)
+            trial.set_user_attr("failure", reason)
+        except Exception as error:
+            raise LeftRunning(error) from error
 
     def read_fixed(self, name: str) -> Any:
         """A value that a condition reads and the study does not sample."""

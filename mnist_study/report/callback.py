@@ -24,33 +24,27 @@ _log = logging.getLogger(__name__)
 class ReportTracking(StudyTracking):
     """The sweeper's callback for `+sweep=report`."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder: Path | None = None  # of the page; None: the configuration was rejected
-
     def check(self, config: DictConfig) -> None:
-        """Check the scale too; the page goes into the sweep's folder."""
+        """Check the scale too."""
         try:
             scaled(config)
         except ConfigError as error:
             abort(str(error))
         super().check(config)
-        self.folder = Path(str(config.hydra.sweep.dir)).absolute()
 
     def study_ended(self, study: optuna.Study, interrupted: bool) -> None:
         """Sum up; write the page from the finished runs, unless it is up to date."""
-        if self.folder is None:
-            return
         before = study.user_attrs.get(SUMMED_UP)
         super().study_ended(study, interrupted)
-        page = self.folder / PAGE
+        folder = Path(str(self.config.hydra.sweep.dir)).absolute()
+        page = folder / PAGE
         if self.settings is None:
             print("no page: the runs are not tracked (tracking=none)")
         elif not interrupted and study.user_attrs.get(SUMMED_UP) == before and page.exists():
             print(f"the report's page: {page}")
         else:
             try:
-                write_page(self.settings, study.user_attrs[PARENT], study.study_name, self.folder)
+                write_page(self.settings, study.user_attrs[PARENT], study.study_name, folder)
             except Exception as error:  # noqa: BLE001 - the store may be away; the runs are safe
                 _log.warning(
                     "no page (%s); write it later with: python -m mnist_study.report %s URI",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_study.report import measures
-from mnist_study.report.runs import EXACT, REPORT, Cell, ReportRuns, TrackedRun
+from mnist_study.report.runs import EXACT, GRADIENTS, REPORT, Cell, ReportRuns, TrackedRun
 from mnist_study.stats import Interval
 
 IMAGE = (28, 28)
-HOLDS, FAILS, UNDECIDABLE = "holds", "does not hold", "cannot be judged"
+HOLDS, FAILS = "holds", "does not hold"
 
 Measure = Callable[[ReportRuns, TrackedRun], float]
+Checks = Iterator[tuple[bool, str]]  # whether a part of a claim holds, and the sentence on it
 
 
 class TooFew(Exception):  # noqa: N818 - a state of the store, not an error of the program
@@ -40,16 +41,38 @@ class Claim:
     test: Callable[[ReportRuns], Finding]
 
 
+def claim(statement: str, rule: str) -> Callable[[Callable[[ReportRuns], Finding]], Claim]:
+    """Decorate the test of a claim."""
+    return lambda test: Claim(statement, rule, test)
+
+
+def claim_by_gradient(
+    statement: str, rule: str
+) -> Callable[[Callable[[ReportRuns, str], Checks]], Claim]:
+    """Decorate the test of a claim with one gradient: it holds with it if every check does."""
+
+    def decorate(test: Callable[[ReportRuns, str], Checks]) -> Claim:
+        def both(runs: ReportRuns) -> Finding:
+            checks = {gradient: list(test(runs, gradient)) for gradient in GRADIENTS}
+            holds = {gradient: all(ok for ok, _ in found) for gradient, found in checks.items()}
+            evidence = [sentence for found in checks.values() for _, sentence in found]
+            return Finding(by_gradient(holds), evidence)
+
+        return Claim(statement, rule, both)
+
+    return decorate
+
+
 def judge(claims: Sequence[Claim], runs: ReportRuns) -> list[tuple[Claim, Finding]]:
     """Test every claim; where runs are missing, the verdict names them."""
-    return [(claim, _test(claim, runs)) for claim in claims]
-
-
-def _test(claim: Claim, runs: ReportRuns) -> Finding:
-    try:
-        return claim.test(runs)
-    except TooFew as error:
-        return Finding(f"{UNDECIDABLE}: {error}", ())
+    judged = []
+    for one in claims:
+        try:
+            finding = one.test(runs)
+        except TooFew as error:
+            finding = Finding(f"cannot be judged: {error}", ())
+        judged.append((one, finding))
+    return judged
 
 
 def by_gradient(holds: Mapping[str, bool]) -> str:
@@ -65,9 +88,12 @@ def confirmed(sure: bool) -> str:
     return "confirmed" if sure else "not confirmed"
 
 
-def final(key: str) -> Measure:
-    """A value over a whole set at the end of the run, such as "test_accuracy"."""
-    return lambda _, run: run.final[key]
+def final(key: str, less: str | None = None) -> Measure:
+    """A value over a whole set at the end of the run, such as "test_accuracy", less another."""
+    return lambda _, run: run.final[key] - (run.final[less] if less else 0)
+
+
+TEST = final("test_accuracy")
 
 
 def of_curve(metric: str, measure: Callable[[NDArray[np.float64]], float]) -> Measure:
@@ -96,10 +122,8 @@ def at_step(metric: str, step: int) -> Measure:
 
     def value(runs: ReportRuns, run: TrackedRun) -> float:
         history = runs.history(run, metric)
-        if not len(history.steps):
-            return float("nan")
-        last = int(np.searchsorted(history.steps, step, "right")) - 1
-        return float(history.values[max(0, last)])
+        until = history.values[: max(1, np.searchsorted(history.steps, step, "right"))]
+        return float(until[-1]) if len(until) else float("nan")
 
     return value
 
@@ -134,7 +158,7 @@ def spread_ratio(runs: ReportRuns, one: Cell, other: Cell) -> Interval:
     """Ratio of the standard deviations of the test accuracy, with its 95 % F interval."""
     from scipy.stats import f
 
-    a, b = (over_seeds(runs, cell, final("test_accuracy")) for cell in (one, other))
+    a, b = (over_seeds(runs, cell, TEST) for cell in (one, other))
     ratio = stdev(a) / max(stdev(b), 1e-6)
     low, high = f.ppf([0.025, 0.975], len(a) - 1, len(b) - 1)
     return Interval(len(a), ratio, float("nan"), ratio / high**0.5, ratio / low**0.5)
@@ -152,11 +176,6 @@ def champions_differ(runs: ReportRuns) -> Interval | None:
     half = float(t.ppf(0.975, freedom)) * (va + vb) ** 0.5
     gap = a.mean - b.mean
     return Interval(min(a.n, b.n), gap, float("nan"), gap - half, gap + half)
-
-
-def within(interval: Interval, margin: float) -> bool:
-    """Whether the whole interval lies within plus or minus `margin`."""
-    return -margin < interval.low and interval.high < margin
 
 
 def points(gap: Interval) -> str:

@@ -44,23 +44,12 @@ class Panel:
     bands: Mapping[str, Band]  # label -> band; "train" and "test" have colours of their own
 
 
-def band(steps: NDArray[Any], seeds: Sequence[NDArray[Any]], final: float, every: int = 1) -> Band:
-    """A band of curves of one length.
-
-    Args: every: points that are averaged first (an epoch's, for the curves per epoch).
-    """
-    stack = np.stack(seeds)  # (seeds, points)
-    whole = stack.shape[1] // every * every
-    stack = stack[:, :whole].reshape(len(stack), -1, every).mean(axis=2)
-    return Band(steps[every - 1 : whole : every], stack.mean(0), stack.min(0), stack.max(0), final)
-
-
-def curves(panels: Sequence[Sequence[Panel]], width: float = 5.2, height: float = 3.1) -> Figure:
+def curves(panels: Sequence[Sequence[Panel]]) -> Figure:
     """Rows of panels."""
     from matplotlib.figure import Figure
 
     rows, columns = len(panels), max(len(row) for row in panels)
-    figure = Figure(figsize=(width * columns, height * rows), dpi=100, layout="constrained")
+    figure = Figure(figsize=(5.2 * columns, 3.1 * rows), dpi=100, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for line, row in zip(grid, panels, strict=True):
         for axes, panel in zip(line, row, strict=False):
@@ -71,12 +60,11 @@ def curves(panels: Sequence[Sequence[Panel]], width: float = 5.2, height: float 
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    for k, (label, one) in enumerate(panel.bands.items()):
-        color = COLORS.get(label, SERIES[k % len(SERIES)])
-        x, low, high, mean = _stretches(one)
-        axes.fill_between(x, low, high, color=color, alpha=0.22, linewidth=0)
+    for k, (label, band) in enumerate(panel.bands.items()):
+        color, one = COLORS.get(label, SERIES[k % len(SERIES)]), _shortened(band)
+        axes.fill_between(one.steps, one.low, one.high, color=color, alpha=0.22, linewidth=0)
         value = f"{one.final:.2%}" if panel.quantity == "accuracy" else f"{one.final:.4f}"
-        axes.plot(x, mean, color=color, linewidth=1.3, label=f"{label} {value}")
+        axes.plot(one.steps, one.mean, color=color, linewidth=1.3, label=f"{label} {value}")
     axes.set_title(panel.title, loc="left", fontsize=10, fontweight="bold")
     axes.set_xlabel("iteration", fontsize=9)
     unit = "nats per image" if panel.quantity == "cost" else "fraction correct"
@@ -89,18 +77,15 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.legend(loc="best", fontsize=8, title=f"final value{note}", title_fontsize=8)
 
 
-def _stretches(one: Band) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Steps, lowest, highest and mean; of a long curve, those of each stretch of it."""
-    if len(one.steps) <= POINTS:
-        return one.steps, one.low, one.high, one.mean
-    cuts = np.linspace(0, len(one.steps), POINTS + 1).astype(int)[:-1]
-    size = np.diff([*cuts, len(one.steps)])
-    return (
-        np.add.reduceat(one.steps, cuts) / size,
-        np.minimum.reduceat(one.low, cuts),
-        np.maximum.reduceat(one.high, cuts),
-        np.add.reduceat(one.mean, cuts) / size,
-    )
+def _shortened(band: Band) -> Band:
+    """A long band with one point for each stretch of it: the extremes, and the mean of means."""
+    if len(band.steps) <= POINTS:
+        return band
+    cuts = np.linspace(0, len(band.steps), POINTS + 1).astype(int)[:-1]
+    size = np.diff([*cuts, len(band.steps)])
+    steps, mean = (np.add.reduceat(part, cuts) / size for part in (band.steps, band.mean))
+    low, high = np.minimum.reduceat(band.low, cuts), np.maximum.reduceat(band.high, cuts)
+    return Band(steps, mean, low, high, band.final)
 
 
 def _limit(axes: Axes, panel: Panel) -> str:
@@ -108,15 +93,11 @@ def _limit(axes: Axes, panel: Panel) -> str:
 
     Returns: a note on the peaks for the legend.
     """
-    tails = [
-        part[len(part) // 50 :] for one in panel.bands.values() for part in (one.low, one.high)
-    ]
-    if not tails or not all(len(tail) for tail in tails):
-        return ""
-    low, high = min(tail.min() for tail in tails), max(tail.max() for tail in tails)
-    note = ""
-    ends = [value for one in panel.bands.values() for value in (one.mean[0], one.mean[-1])]
-    if panel.quantity == "cost" and high > (ceiling := PEAK * max(ends)):
+    bands, note = panel.bands.values(), ""
+    tails = np.concatenate([x[len(x) // 50 :] for one in bands for x in (one.low, one.high)])
+    low, high = tails.min(), tails.max()
+    ceiling = PEAK * max(end for one in bands for end in (one.mean[0], one.mean[-1]))
+    if panel.quantity == "cost" and high > ceiling:
         note, high = f"; peaks of up to {high:.0f} cut off", ceiling
     margin = 0.06 * (high - low) or 0.01
     axes.set_ylim(low - margin, high + margin)
@@ -150,15 +131,15 @@ def sheets(rows: Sequence[Mapping[str, NDArray[Any]]], shape: tuple[int, int]) -
 def intervals(groups: Mapping[str, Sequence[float]], label: str) -> Figure:
     """Every run as a point, and the 95 % interval of their mean where there are two or more.
 
-    Args: groups: name on the axis -> the runs' percentages; label: what they are.
+    Args: groups: name on the axis -> the runs' percentages, one or more in all; label: their name.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 0.9 + 0.5 * len(groups)), dpi=100, layout="constrained")
     axes = figure.subplots()
-    smallest = min((min(found) for found in groups.values() if found), default=1)
-    largest = max((max(found) for found in groups.values() if found), default=1)
-    log = largest > 5 * smallest > 0
+    every = [value for found in groups.values() for value in found]
+    smallest = min(every)
+    log = max(every) > 5 * smallest > 0
     for y, found in enumerate(groups.values()):
         axes.plot(found, [y] * len(found), "o", color=SERIES[0], alpha=0.35, markersize=5)
         if len(found) > 1:
@@ -169,7 +150,7 @@ def intervals(groups: Mapping[str, Sequence[float]], label: str) -> Figure:
     if log:
         axes.set_xscale("log")
         ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if smallest / 2 <= tick]
-        axes.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+        axes.set_xticks(ticks, map(str, ticks))
         axes.set_xticks([], minor=True)
     axes.set_yticks(range(len(groups)), list(groups), fontsize=9)
     axes.set_ylim(len(groups) - 0.5, -0.5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -24,27 +23,19 @@ PAGE = "report.html"
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
-@dataclass(frozen=True)
-class Reported:
-    """One of the report's experiments, and the accuracies that the report gives for it."""
-
-    title: str
-    train: str = ""
-    test: str = ""
-
-
+# Experiment -> its title, and the accuracies on train and test that the report gives for it.
 EXPERIMENTS = {
-    "softmax_full_001": Reported("full batch, rate 0.01", "close to 90 %", "hard to reach 90 %"),
-    "softmax_full_002": Reported("full batch, rate 0.02", "close to 90 %", "hard to reach 90 %"),
-    "softmax_full_003": Reported("full batch, rate 0.03", "close to 90 %", "hard to reach 90 %"),
-    "softmax_full_050": Reported("full batch, rate 0.5"),
-    "softmax_150": Reported("mini-batch 150", "about 89.3 %", "87.21 %"),
-    "softmax_1500": Reported("mini-batch 1500", "85.6 %", "86.25 %"),
-    "softmax_n": Reported("mini-batch n, a check"),
-    "network_2_constant": Reported("2 layers, constant rate", "", "97.75 %"),
-    "network_2_falling": Reported("2 layers, falling rate"),
-    "network_4_constant": Reported("4 layers, constant rate", "", "about 93 %, unstable"),
-    "network_4_falling": Reported("4 layers, falling rate"),
+    "softmax_full_001": ("full batch, rate 0.01", "close to 90 %", "hard to reach 90 %"),
+    "softmax_full_002": ("full batch, rate 0.02", "close to 90 %", "hard to reach 90 %"),
+    "softmax_full_003": ("full batch, rate 0.03", "close to 90 %", "hard to reach 90 %"),
+    "softmax_full_050": ("full batch, rate 0.5", "", ""),
+    "softmax_150": ("mini-batch 150", "about 89.3 %", "87.21 %"),
+    "softmax_1500": ("mini-batch 1500", "85.6 %", "86.25 %"),
+    "softmax_n": ("mini-batch n, a check", "", ""),
+    "network_2_constant": ("2 layers, constant rate", "", "97.75 %"),
+    "network_2_falling": ("2 layers, falling rate", "", ""),
+    "network_4_constant": ("4 layers, constant rate", "", "about 93 %, unstable"),
+    "network_4_falling": ("4 layers, falling rate", "", ""),
 }
 CONTROLS = {
     "softmax_150_short": "mini-batch 150, as many steps as 1500",
@@ -67,15 +58,15 @@ TARGETS: dict[str, tuple[str, float, float | None]] = {
 }
 SEARCHES = (*TARGETS, "softmax_report")  # studies whose champions the page quotes
 CLAIMS = (*softmax.CLAIMS, *networks.CLAIMS)
-CAUSES = (softmax.WRONG_GRADIENT, *networks.CAUSES)
+CAUSES = (softmax.wrong_gradient, *networks.CAUSES)
 
 
 def write_page(settings: TrackingConfig, parent: str, study: str, folder: Path) -> None:
     """Write report.html and its figures, and log them to `parent`, the study's own run."""
     runs = read_runs(settings, parent, SEARCHES)
     figures, causes = list(draw_figures(runs)), list(draw_causes(runs))
-    pictures = {drawing.name: drawing.png for drawing in (*figures, *causes)}
-    files = {PAGE: render(runs, study, figures, causes).encode(), **pictures}
+    files = {PAGE: render(runs, study, figures, causes).encode()}
+    files |= {drawing.name: drawing.png for drawing in (*figures, *causes)}
     log_to_run(client_for(settings), parent, files=files)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -95,7 +86,7 @@ def render(
     shortened = runs[Cell("network_2_constant", EXACT)].values()
     return environment.from_string(TEMPLATE.read_text("utf-8")).render(
         study=study,
-        finished=sum(len(seeds) for seeds in runs.runs.values()),
+        finished=len({(run.cell, run.seed) for run in runs.tracked if not run.unfinished}),
         seeds=len(runs.seeds),
         epochs=min((run.epochs for run in shortened), default=EPOCHS),
         full_epochs=EPOCHS,
@@ -104,7 +95,10 @@ def render(
         causes=judge(CAUSES, runs),
         figures=figures,
         cause_figures=causes,
-        controls=_controls(runs),
+        controls=[
+            [_title(cell, CONTROLS[cell.experiment]), *_accuracies(runs, cell)]
+            for cell in cells(CONTROLS)
+        ],
         targets=_targets(runs),
         settings=_settings(runs),
         measures=DEFINITIONS,
@@ -129,18 +123,11 @@ def cells(experiments: Iterable[str]) -> list[Cell]:
 
 def _results(runs: ReportRuns) -> Iterator[list[str]]:
     for cell in cells(EXPERIMENTS):
-        reported = EXPERIMENTS[cell.experiment]
+        title, their_train, their_test = EXPERIMENTS[cell.experiment]
         if cell.gradient == EXACT and cell.experiment.startswith("softmax"):
-            reported = Reported(reported.title)  # the report knew its own gradient only
+            their_train = their_test = ""  # the report knew its own gradient only
         train, test = _accuracies(runs, cell)
-        yield [_title(cell, reported.title), reported.train, train, reported.test, test]
-
-
-def _controls(runs: ReportRuns) -> list[list[str]]:
-    return [
-        [_title(cell, CONTROLS[cell.experiment]), *_accuracies(runs, cell)]
-        for cell in cells(CONTROLS)
-    ]
+        yield [_title(cell, title), their_train, train, their_test, test]
 
 
 def _title(cell: Cell, title: str) -> str:
@@ -150,15 +137,13 @@ def _title(cell: Cell, title: str) -> str:
 
 def _accuracies(runs: ReportRuns, cell: Cell) -> list[str]:
     """Train and test accuracy over seeds."""
-    values = {
-        split: [run.final[f"{split}_accuracy"] for run in runs[cell].values()]
-        for split in ("train", "test")
-    }
-    missing = len(runs.seeds) - len(runs[cell])
+    found = runs[cell].values()
+    if not found:
+        return ["missing, see below"] * 2
+    missing = len(runs.seeds) - len(found)
     note = f"; {missing} missing, see below" if missing else ""
-    return [
-        _over_seeds(found) + note if found else "missing, see below" for found in values.values()
-    ]
+    splits = ([run.final[f"{split}_accuracy"] for run in found] for split in ("train", "test"))
+    return [_over_seeds(accuracies) + note for accuracies in splits]
 
 
 def _over_seeds(found: Sequence[float]) -> str:
@@ -182,8 +167,7 @@ def _targets(runs: ReportRuns) -> Iterator[list[str]]:
 
 def _settings(runs: ReportRuns) -> Iterator[list[str]]:
     """What distinguishes the experiments, each read from its first run of any outcome."""
-    tracked = [run for seeds in runs.runs.values() for run in seeds.values()] + runs.others
-    first = {run.cell.experiment: run.params for run in reversed(tracked) if run.params}
+    first = {run.cell.experiment: run.params for run in reversed(runs.tracked)}
     for name in (*EXPERIMENTS, *CONTROLS):
         if name not in first:
             continue
@@ -216,7 +200,11 @@ def _rate(params: Mapping[str, str]) -> str:
 
 
 def _missing(runs: ReportRuns) -> list[list[str]]:
+    """The seeds without a finished run, by cell and reason."""
+    reasons = {(run.cell, run.seed): run.unfinished for run in runs.tracked}
     seeds: dict[tuple[Cell, str], list[str]] = {}
-    for cell, seed, why in runs.missing(cells([*EXPERIMENTS, *CONTROLS])):
-        seeds.setdefault((cell, why), []).append(str(seed))
+    for cell in cells([*EXPERIMENTS, *CONTROLS]):
+        for seed in sorted({*(runs.seeds or [0])} - runs[cell].keys()):
+            why = reasons.get((cell, seed), "no run in this study")
+            seeds.setdefault((cell, why), []).append(str(seed))
     return [[str(cell), ", ".join(found), why] for (cell, why), found in seeds.items()]

@@ -48,8 +48,7 @@ class TrackedRun:
     run_id: str
     cell: Cell
     seed: int
-    status: str  # MLflow's
-    why: str  # why it is not FINISHED
+    unfinished: str  # why; empty if it has finished
     final: Mapping[str, float]  # "train_accuracy" and so on, over whole sets
     epochs: int
     params: Mapping[str, str] = field(default_factory=dict)  # the composed configuration, flat
@@ -66,22 +65,20 @@ class History:
 
 @dataclass(eq=False)
 class ReportRuns:
-    """All runs of one report study, by cell and seed."""
+    """All runs of one report study."""
 
     settings: TrackingConfig
-    runs: dict[Cell, dict[int, TrackedRun]] = field(default_factory=dict)  # finished ones
-    others: list[TrackedRun] = field(default_factory=list)  # those that ended otherwise, or run yet
+    tracked: list[TrackedRun] = field(default_factory=list)  # of any outcome, oldest first
     champions: dict[str, Interval] = field(default_factory=dict)  # search -> its test accuracy
 
     def __getitem__(self, cell: Cell) -> dict[int, TrackedRun]:
         """The finished runs of a cell by seed; {} if there are none."""
-        return self.runs.get(cell, {})
+        return {run.seed: run for run in self.tracked if run.cell == cell and not run.unfinished}
 
     @property
     def seeds(self) -> list[int]:
         """Every seed that the study has tried."""
-        tried = {run.seed for run in self.others}
-        return sorted(tried.union(*(self.runs[cell] for cell in self.runs)))
+        return sorted({run.seed for run in self.tracked})
 
     @functools.cache  # noqa: B019 - a process reads one study
     def history(self, run: TrackedRun, metric: str) -> History:
@@ -107,16 +104,6 @@ class ReportRuns:
             with np.load(Path(path), allow_pickle=False) as arrays:
                 return dict(arrays)
 
-    def missing(self, cells: Iterable[Cell]) -> list[tuple[Cell, int, str]]:
-        """Of these cells, each seed without a finished run, and why."""
-        reasons = {(run.cell, run.seed): run.why for run in self.others}
-        return [
-            (cell, seed, reasons.get((cell, seed), "no run in this study"))
-            for cell in cells
-            for seed in self.seeds or [0]
-            if seed not in self[cell]
-        ]
-
 
 def find_study(settings: TrackingConfig, name: str) -> StoredRun | None:
     """A study's own run, the newest of that name, if the store has it."""
@@ -126,39 +113,25 @@ def find_study(settings: TrackingConfig, name: str) -> StoredRun | None:
 
 def read_runs(settings: TrackingConfig, parent_id: str, searches: Iterable[str]) -> ReportRuns:
     """Read what the store knows of a report study, and of the champions of `searches`."""
-    runs = ReportRuns(settings)
-    for child in children(settings, parent_id):
-        if "experiment" not in child.data.tags:
-            continue
-        run = _tracked(child)
-        if run.status == "FINISHED":
-            runs.runs.setdefault(run.cell, {})[run.seed] = run
-        else:
-            runs.others.append(run)
+    runs = [_tracked(run) for run in children(settings, parent_id) if "experiment" in run.data.tags]
     found = {name: _champion(settings, name) for name in searches}
-    runs.champions = {name: champion for name, champion in found.items() if champion}
-    return runs
+    champions = {name: champion for name, champion in found.items() if champion}
+    return ReportRuns(settings, runs, champions)
 
 
-def _tracked(child: StoredRun) -> TrackedRun:
-    params, tags, metrics = child.data.params, child.data.tags, child.data.metrics
+def _tracked(run: StoredRun) -> TrackedRun:
+    params, tags, metrics = run.data.params, run.data.tags, run.data.metrics
+    reason = tags.get("failure") or tags.get("reason") or f"ended as {run.info.status}"
     return TrackedRun(
-        run_id=child.info.run_id,
+        run_id=run.info.run_id,
         cell=Cell(tags["experiment"].removesuffix("_exact"), params["training.gradient"]),
         seed=int(params["training.seed"]),
-        status=child.info.status,
-        why=_why(child.info.status, tags),
+        unfinished={"FINISHED": "", "RUNNING": "still running"}.get(run.info.status, reason),
         final={k.removeprefix("final/"): v for k, v in metrics.items() if k.startswith("final/")},
         epochs=int(params["training.epochs"]),
         params=params,
         thinned=THINNED in tags,
     )
-
-
-def _why(status: str, tags: Mapping[str, str]) -> str:
-    if status == "RUNNING":
-        return "still running"
-    return tags.get("failure") or tags.get("reason") or f"ended as {status}"
 
 
 def _champion(settings: TrackingConfig, study: str) -> Interval | None:

@@ -9,7 +9,6 @@ from mnist_study.config import TrackingConfig
 from mnist_study.report import networks as report_networks
 from mnist_study.report import softmax as report_softmax
 from mnist_study.report.evidence import (
-    Claim,
     champions_differ,
     difference,
     final,
@@ -38,8 +37,8 @@ class Known(ReportRuns):
         for seed in SEEDS:
             jitter = JITTER[seed] * spread
             ends = {k: v + jitter for k, v in known.items() if "__" not in k and k != "weights"}
-            run = TrackedRun(f"{cell}{seed}", cell, seed, "FINISHED", "", ends, epochs)
-            self.runs.setdefault(cell, {})[seed] = run
+            run = TrackedRun(f"{cell}{seed}", cell, seed, "", ends, epochs)
+            self.tracked.append(run)
             for key, values in known.items():
                 if "__" in key:
                     self.curves[run, key.replace("__", "/")] = np.asarray(values) + jitter
@@ -55,8 +54,8 @@ class Known(ReportRuns):
         return self.weights[run]
 
 
-def verdict(test, runs):
-    ((_, finding),) = judge([Claim("statement", "rule", test)], runs)
+def verdict(claim, runs):
+    ((_, finding),) = judge([claim], runs)
     return finding.verdict
 
 
@@ -145,7 +144,7 @@ def test_train_below_test_asks_for_both_differences():
                 train_loss=0.6,
                 test_loss=0.58,
             )
-    for run in (r for cell in runs.runs.values() for r in cell.values()):
+    for run in runs.tracked:
         run.final["test_accuracy"] += 0.1 * JITTER[run.seed]
         run.final["test_loss"] += 0.1 * JITTER[run.seed]
     assert verdict(report_softmax.train_below_test, runs) == "holds"

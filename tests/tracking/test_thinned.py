@@ -42,7 +42,7 @@ def test_a_thinned_run_says_so(run):
 
 def test_the_report_reads_every_point(run):
     """Steps and values as they happened."""
-    known = TrackedRun(run[1], Cell("x", "exact"), 0, "FINISHED", "", {}, 1, thinned=True)
+    known = TrackedRun(run[1], Cell("x", "exact"), 0, "", {}, 1, thinned=True)
     curve = ReportRuns(run[0]).history(known, "validation/loss")
     expected = [tracked.scores(5 * k, "train", "validation")["validation"].loss
                 for k in range(1, POINTS + 1)]  # fmt: skip

@@ -99,14 +99,13 @@ def compose_run(config: DictConfig) -> Run:
         config, "model", pixels, dataset.classes, rng=init_rng, dtype=np.dtype(settings.dtype)
     )
     steps = epoch_steps(images, batch_size, cast(Sampling, settings.sampling))
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     prepare = getattr(network, "prepare", Feed)  # a model without it gets pictures
     return Run(
         settings=settings,
         dataset=dataset,
         network=network,
         loss=build(config, "loss"),
-        feeds={name: prepare(split) for name, split in splits.items() if len(split.labels)},
+        feeds={name: prepare(split) for name, split in dataset.splits.items() if len(split.labels)},
         optimizer=build(config, "optimizer", network.parameters),
         schedule=build(config, "schedule", total_steps=settings.epochs * steps, epoch_steps=steps),
         batch_size=batch_size,

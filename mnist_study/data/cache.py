@@ -46,20 +46,18 @@ def cached(folder: Path | None, key: object, make: Callable[[], Block]) -> Block
     block = make()
     try:
         _save(path, block)
-        return _map(path)[_CHECKSUM:]
+        return _load(path)
     except (OSError, ValueError) as error:
         _warn_once(folder, getattr(error, "strerror", None) or str(error))
         return block
 
 
-def _map(path: Path) -> Block:
-    """All bytes of `path`; its pages are shared with every process that maps it."""
-    return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
-
-
 def _load(path: Path) -> Block:
-    """The block in `path`. Raises: ValueError unless every byte is as it was written."""
-    whole = _map(path)
+    """The block in `path`, its pages shared with every process that maps it.
+
+    Raises: ValueError unless every byte is as it was written.
+    """
+    whole = np.memmap(path, np.uint8, mode="r").view(np.ndarray)
     block = whole[_CHECKSUM:]
     if bytes(whole[:_CHECKSUM]) != sha256_hex(block).encode():
         raise ValueError("its checksum does not match")

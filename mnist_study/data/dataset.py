@@ -33,6 +33,11 @@ class Dataset:
     image_shape: tuple[int, int]  # (height, width); pixels = height * width
     digest: str  # 32 hexadecimal digits of all arrays and the split; equal whatever the source
 
+    @property
+    def splits(self) -> dict[str, Split]:
+        """All three by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
 
 def hold_out(labels: NDArray[np.int64], validation: int, seed: int) -> tuple[Rows, Rows]:
     """Which rows stay for training and which are held out, both ascending.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
@@ -11,8 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,30 +100,13 @@ def read(tree: Tree) -> Table:
     first = files[0][0]
     shape = height, width = _read_grey(first).shape
     table = Table.blank((len(files), height, width), training=len(training), validation=0)
-    with _no_search_for("pillow_heif"):
-        for row, (path, label) in enumerate(_progress(files, "reading PNG files")):
-            image = _read_grey(path)
-            if image.shape != shape:
-                facts = f"{height} x {width} as in {first}, has {image.shape[0]} x {image.shape[1]}"
-                raise ValueError(f"{path}: must have {facts} pixels")
-            table.images[row], table.labels[row] = image.reshape(-1), label
+    for row, (path, label) in enumerate(_progress(files, "reading PNG files")):
+        image = _read_grey(path)
+        if image.shape != shape:
+            facts = f"{height} x {width} as in {first}, has {image.shape[0]} x {image.shape[1]}"
+            raise ValueError(f"{path}: must have {facts} pixels")
+        table.images[row], table.labels[row] = image.reshape(-1), label
     return table.sealed()
-
-
-@contextlib.contextmanager
-def _no_search_for(package: str) -> Iterator[None]:
-    """Let the import of an optional `package` fail at once.
-
-    imageio tries one for each file it opens, and Python looks for it in every folder of its path:
-    more than half of the time that a small PNG takes.
-    """
-    known: dict[str, ModuleType | None] = cast("dict[str, ModuleType | None]", sys.modules)
-    absent = known.setdefault(package, None) is None
-    try:
-        yield
-    finally:
-        if absent:
-            del known[package]
 
 
 def _read_grey(path: str) -> NDArray[np.uint8]:

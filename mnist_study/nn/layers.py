@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[np.floating[Any]]
 Init = Literal["normal", "he", "glorot"]
@@ -108,7 +109,6 @@ class Dense(Layer):
         super().__init__()
         self.fan_out, self.init, self.init_std, self.scale = fan_out, init, init_std, scale
         self.matmul = Matmul() if matmul is None else matmul
-        self._ones: dict[int, Array] = {}  # (1, batch), by batch
 
     def units(self, fan_in: int) -> int:
         """`fan_out`, whatever enters."""
@@ -132,7 +132,6 @@ class Dense(Layer):
         weight[:] = initial_weights(fan_in, fan_out, self.init, self.init_std, rng)
 
     def forward(self, x: Array, y: Array, *, training: bool) -> None:
-        """See the class."""
         weight, bias = self.parameters
         self.matmul.forward(x, weight, y)
         if self.scale != 1:
@@ -144,17 +143,17 @@ class Dense(Layer):
         weight, _ = self.parameters
         grad_weight, grad_bias = self.gradients[0], self._grad_bias
         # ones @ grad_y is the sum over the batch, at BLAS's speed
-        np.matmul(self._row_of_ones(y), grad_y, out=grad_bias)
+        np.matmul(_row_of_ones(len(y), y.dtype), grad_y, out=grad_bias)
         if self.scale != 1:
             grad_y *= self.scale  # from here on the gradient at x @ weight
         self.matmul.weight_gradient(x, grad_y, grad_weight)
         if grad_x is not None:
             self.matmul.input_gradient(grad_y, weight, grad_x)
 
-    def _row_of_ones(self, y: Array) -> Array:
-        if len(y) not in self._ones:
-            self._ones[len(y)] = np.ones((1, len(y)), y.dtype)
-        return self._ones[len(y)]
+
+@functools.cache
+def _row_of_ones(batch: int, dtype: DTypeLike) -> Array:
+    return np.ones((1, batch), dtype)
 
 
 class Activation(Layer):
@@ -193,7 +192,6 @@ class Sigmoid(Activation):
     """1 / (1 + exp(-x)) as (1 + tanh(x / 2)) / 2: the same function, and it never overflows."""
 
     def forward(self, x: Array, y: Array, *, training: bool) -> None:
-        """See the class."""
         np.multiply(x, 0.5, out=y)
         np.tanh(y, out=y)
         y += 1
@@ -210,7 +208,6 @@ class Tanh(Activation):
     """Hyperbolic tangent."""
 
     def forward(self, x: Array, y: Array, *, training: bool) -> None:
-        """See the class."""
         np.tanh(x, out=y)
 
     def derivative(self, y: Array) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_study.stats import Interval
+from mnist_study.tracking.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +70,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_xlabel("iteration", fontsize=9)
     unit = "nats per image" if panel.quantity == "cost" else "fraction correct"
     axes.set_ylabel(unit, fontsize=9)
-    _style(axes)
+    axes.tick_params(labelsize=8)
+    style(axes)
     if not panel.bands:
         axes.text(0.5, 0.5, "no finished run", ha="center", transform=axes.transAxes)
         return
@@ -155,12 +157,6 @@ def intervals(groups: Mapping[str, Sequence[float]], label: str) -> Figure:
     axes.set_yticks(range(len(groups)), list(groups), fontsize=9)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_xlabel(f"{label}, %: runs, and the 95 % interval of their mean", fontsize=9)
-    _style(axes)
-    return figure
-
-
-def _style(axes: Axes) -> None:
     axes.tick_params(labelsize=8)
-    axes.grid(True, color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    style(axes)
+    return figure

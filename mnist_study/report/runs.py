@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mnist_study.config import TrackingConfig
 from mnist_study.stats import Interval
-from mnist_study.study.champion import CHAMPION
+from mnist_study.study.champion import champion_accuracy
 from mnist_study.study.runs import STUDY
 from mnist_study.tracking.client import StoredRun, children, client_for, search_runs
 from mnist_study.tracking.recorder import CURVES, THINNED
@@ -114,8 +114,11 @@ def find_study(settings: TrackingConfig, name: str) -> StoredRun | None:
 def read_runs(settings: TrackingConfig, parent_id: str, searches: Iterable[str]) -> ReportRuns:
     """Read what the store knows of a report study, and of the champions of `searches`."""
     runs = [_tracked(run) for run in children(settings, parent_id) if "experiment" in run.data.tags]
-    found = {name: _champion(settings, name) for name in searches}
-    champions = {name: champion for name, champion in found.items() if champion}
+    champions = {}
+    for name in searches:
+        study = find_study(settings, name)
+        if study and (accuracy := champion_accuracy(study.data.metrics)):
+            champions[name] = accuracy
     return ReportRuns(settings, runs, champions)
 
 
@@ -132,11 +135,3 @@ def _tracked(run: StoredRun) -> TrackedRun:
         params=params,
         thinned=THINNED in tags,
     )
-
-
-def _champion(settings: TrackingConfig, study: str) -> Interval | None:
-    run = find_study(settings, study)
-    metrics = run.data.metrics if run else {}
-    names = ["seeds", *(f"test_accuracy_{key}" for key in ("mean", "std", "ci95_low", "ci95_high"))]
-    n, *rest = (metrics.get(f"{CHAMPION}/{name}", float("nan")) for name in names)
-    return Interval(int(n), *rest) if np.isfinite([n, *rest]).all() else None

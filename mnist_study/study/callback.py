@@ -15,7 +15,7 @@ from mnist_study.config import ConfigError, StudyConfig, TrackingConfig, Trainin
 from mnist_study.console import abort
 from mnist_study.nn.training import EpochEnded, Event
 from mnist_study.study.champion import (
-    CHAMPION,
+    champion_accuracy,
     champion_line,
     champion_search,
     is_champion,
@@ -121,9 +121,9 @@ class StudyTracking(StudyCallback):
         """Make MLflow agree with the study and sum it up, unless nothing has changed since."""
         finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
         figures = summary(study)
-        if self.searched and f"{CHAMPION}/seeds" in figures:
-            print(champion_line(figures))
-            print(near_ties(self.searched, figures[f"{CHAMPION}/test_accuracy_std"]))
+        if self.searched and (accuracy := champion_accuracy(figures)):
+            print(champion_line(accuracy))
+            print(near_ties(self.searched, accuracy.std))
         if study.user_attrs.get(SUMMED_UP) == finished and not interrupted:
             return
         draw = pareto_figure if len(self.metrics) > 1 else study_figure

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from mnist_study.stats import Interval
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from hydra_plugins.hydra_optuna_study import FollowUp
 
 CHAMPION = "champion"  # name of the follow-up search, and of the figures it leaves
+_OF_MEAN = (f"test_accuracy_{word}" for word in ("mean", "std", "ci95_low", "ci95_high"))
+_KEYS = [f"{CHAMPION}/{name}" for name in ("seeds", *_OF_MEAN)]  # of an interval's fields
 FRESH_SEEDS = 1000  # that a champion's runs are drawn from; more of them can be asked for later
 
 
@@ -56,14 +59,8 @@ def summary(study: optuna.Study) -> dict[str, float]:
     values = [trial.values[0] for trial in _complete(study)]
     if is_champion(study):
         if len(values) >= 2:
-            interval = Interval.of(values)
-            figures = {
-                f"{CHAMPION}/seeds": float(interval.n),
-                f"{CHAMPION}/test_accuracy_mean": interval.mean,
-                f"{CHAMPION}/test_accuracy_std": interval.std,
-                f"{CHAMPION}/test_accuracy_ci95_low": interval.low,
-                f"{CHAMPION}/test_accuracy_ci95_high": interval.high,
-            }
+            accuracy = Interval.of(values)
+            figures = dict(zip(_KEYS, map(float, astuple(accuracy)), strict=True))
     elif values and len(study.directions) == 1:
         figures["best/value"] = study.best_value
         figures["best/trial"] = float(study.best_trial.number)
@@ -75,13 +72,20 @@ def summary(study: optuna.Study) -> dict[str, float]:
     return figures
 
 
-def champion_line(figures: dict[str, float]) -> str:
+def champion_accuracy(figures: Mapping[str, float]) -> Interval | None:
+    """The champion's test accuracy in the figures of its study, if they have it."""
+    if not figures.keys() >= set(_KEYS):
+        return None
+    n, *rest = (figures[key] for key in _KEYS)
+    return Interval(int(n), *rest)
+
+
+def champion_line(accuracy: Interval) -> str:
     """What the champion reached, in one sentence."""
-    keys, seeds = ("mean", "std", "ci95_low", "ci95_high"), figures[f"{CHAMPION}/seeds"]
-    mean, std, low, high = (figures[f"{CHAMPION}/test_accuracy_{key}"] for key in keys)
     return (
-        f"champion, trained on train + validation: test accuracy {mean:.2%}, standard deviation "
-        f"{std:.2%}, 95 % interval of the mean {low:.2%} to {high:.2%} ({seeds:.0f} seeds)"
+        f"champion, trained on train + validation: test accuracy {accuracy.mean:.2%}, standard "
+        f"deviation {accuracy.std:.2%}, 95 % interval of the mean {accuracy.low:.2%} to "
+        f"{accuracy.high:.2%} ({accuracy.n} seeds)"
     )
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnist_study.tracking.figures import style
+
 if TYPE_CHECKING:
     import optuna
     from matplotlib.axes import Axes
@@ -59,9 +61,7 @@ def _points(axes: Axes, positions: Sequence[Any], trials: Sequence[FrozenTrial])
     complete = np.array([trial.state.name == "COMPLETE" for trial in trials], dtype=bool)
     axes.plot(x[~complete], y[~complete], "x", color=_PRUNED, markersize=5, label="pruned")
     axes.plot(x[complete], y[complete], "o", color=_COMPLETE, markersize=5, label="complete")
-    axes.grid(visible=True, color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    style(axes)
 
 
 def _history(axes: Axes, trials: Sequence[FrozenTrial], *, maximize: bool) -> None:

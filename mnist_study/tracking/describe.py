@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from mnist_study.data import Dataset, Split
+from mnist_study.data import Dataset
 from mnist_study.nn.network import Network
 from mnist_study.tracking.store import without_passwords
 
@@ -34,11 +34,11 @@ def description(name: str, dataset: Dataset, final: Mapping[str, float]) -> str:
     Args: final: metrics `final/<split>_accuracy` and `final/<split>_loss`, once they are known.
     """
     height, width = dataset.image_shape
-    counts = ", ".join(f"{len(part.labels):,} {split}" for split, part in _splits(dataset).items())
+    counts = ", ".join(f"{len(part.labels):,} {split}" for split, part in dataset.splits.items())
     images = f"{height} x {width} images of {dataset.classes} classes: {counts}"
     scores = [
         f"{split} **{final[accuracy]:.2%}** (loss {final[loss]:.4f})"
-        for split in _splits(dataset)
+        for split in dataset.splits
         if {accuracy := f"final/{split}_accuracy", loss := f"final/{split}_loss"} <= final.keys()
     ]
     return f"**{name}** on `{dataset.name}`, {images}\n\n" + ", ".join(scores)
@@ -59,7 +59,7 @@ def dataset_fields(dataset: Dataset) -> dict[str, str]:
     shape = [-1, *dataset.image_shape]
     spec = {"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": shape}}
     schema = {"mlflow_tensorspec": {"features": json.dumps([spec]), "targets": None}}
-    counts = {f"{name} images": len(part.labels) for name, part in _splits(dataset).items()}
+    counts = {f"{name} images": len(part.labels) for name, part in dataset.splits.items()}
     return {
         "name": dataset.name,
         "digest": dataset.digest,
@@ -68,10 +68,6 @@ def dataset_fields(dataset: Dataset) -> dict[str, str]:
         "schema": json.dumps(schema),
         "profile": json.dumps(counts),
     }
-
-
-def _splits(dataset: Dataset) -> dict[str, Split]:
-    return {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
 
 
 @functools.cache

@@ -72,6 +72,13 @@ def curve_figure(quantity: str, curves: Mapping[str, Curve], final: Mapping[str,
     return figure
 
 
+def style(axes: Axes) -> None:
+    """How all our plots look: a light grid below the data, no frame above and right of it."""
+    axes.grid(visible=True, color="#e6e6e6", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _dress(axes: Axes, quantity: str, finished: bool) -> None:
     from matplotlib.ticker import LogLocator
 
@@ -86,9 +93,7 @@ def _dress(axes: Axes, quantity: str, finished: bool) -> None:
         axes.set_yscale("log", subs=())
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
-    axes.grid(True, color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    style(axes)
     if axes.get_legend_handles_labels()[0]:
         legend = axes.legend(loc="upper right" if quantity == "loss" else "lower right")
         legend.set_title("final value" if finished else "")

@@ -62,12 +62,10 @@ class RunTracker(Tracker):
 
     @property
     def run_id(self) -> str | None:
-        """The run's id in the store, once it is known."""
         return self._outbox.run_id
 
     @property
     def lost(self) -> OSError | None:
-        """The disk-full error that cost an ended run some of its records, if there was one."""
         return self._disk_full or self._outbox.lost
 
     def __enter__(self) -> Self:
@@ -78,13 +76,11 @@ class RunTracker(Tracker):
         self.end(*ending(error))
 
     def follow(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Record each event, then pass it on."""
         for event in events:
             self._safely(lambda: self._recorder.write(event))  # noqa: B023 - called at once
             yield event
 
     def end(self, status: Status, reason: str | None = None, state: str | None = None) -> None:
-        """End the run with an explicit status instead of the one derived from the exception."""
         if self._outbox.complete:
             return
         self._safely(self._recorder.draw)

@@ -172,15 +172,6 @@ def test_a_terminal_gets_a_bar(tmp_path, monkeypatch, capsys):
     assert "reading PNG files: 100%" in drawn
 
 
-@pytest.mark.parametrize("package", ["no_such_package", "json"])
-def test_the_import_system_is_left_as_it_was(package):
-    """Only within the block, and only what is not imported yet, cannot be imported."""
-    before = dict(sys.modules)
-    with png_tree._no_search_for(package):
-        assert sys.modules[package] is before.get(package)
-    assert sys.modules == before
-
-
 @pytest.mark.parametrize("name", ["mnist", "idx", "png"])
 def test_each_source_has_its_config(name, monkeypatch):
     """A file of the `data` group gives every argument of its target, and no other."""

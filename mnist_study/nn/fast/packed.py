@@ -61,7 +61,6 @@ class PackedBatch(Batch):
     lengths: Lengths  # ascending
 
     def part(self, start: int, stop: int) -> PackedBatch:
-        """The images `start` to `stop`, as views."""
         part = slice(start, stop)
         return PackedBatch(self.images[part], self.labels[part], self.lengths[part])
 
@@ -96,7 +95,6 @@ class PackedFeed(Feed):
         return batch
 
     def empty(self, size: int) -> PackedBatch:
-        """Buffers for a batch of `size` images."""
         plain = super().empty(size)
         return PackedBatch(plain.images, plain.labels, np.empty(size, self.lengths.dtype))
 
@@ -126,7 +124,6 @@ class PackedInput(TiledMatmul, Input):
         self._rounded: list[int] = []  # prefix length -> columns
 
     def feed(self, split: Split, weight: Array) -> Feed:
-        """`split`, packed."""
         if self.order is None:
             non_zero = np.count_nonzero(split.images, axis=0)
             self.order = np.argsort(-non_zero, kind="stable")  # equals keep their order
@@ -167,7 +164,6 @@ class PackedInput(TiledMatmul, Input):
         grad_weight[self._steps[-1].columns :] = 0  # an optimizer may have left something there
 
     def to_pixels(self, weight: Array) -> Array:
-        """A copy of the first layer's weights, (pixels, units), their rows in pixel order."""
         if self.order is None:
             return weight.copy()
         pixels = np.empty_like(weight)
@@ -175,7 +171,6 @@ class PackedInput(TiledMatmul, Input):
         return pixels
 
     def from_pixels(self, weight: Array) -> Array:
-        """The opposite of `to_pixels`."""
         return weight if self.order is None else weight[self.order]
 
     def _steps_of(self, lengths: Lengths, x: Array) -> list[Step]:

@@ -58,15 +58,12 @@ class TiledMatmul(Matmul):
         return flat.reshape(fan_in, fan_out)
 
     def forward(self, x: Array, weight: Array, y: Array) -> None:
-        """y = x @ weight."""
         self._once(x, y, lambda: product(x, weight, y))()
 
     def weight_gradient(self, x: Array, grad_y: Array, grad_weight: Array) -> None:
-        """grad_weight = x.T @ grad_y."""
         self._once(x, grad_weight, lambda: product(x.T, grad_y, grad_weight))()
 
     def input_gradient(self, grad_y: Array, weight: Array, grad_x: Array) -> None:
-        """grad_x = grad_y @ weight.T."""
         self._once(grad_y, grad_x, lambda: product(grad_y, weight.T, grad_x))()
 
     def _once(

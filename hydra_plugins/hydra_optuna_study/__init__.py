@@ -8,16 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hydra_plugins.hydra_optuna_study._process import cores
-    from hydra_plugins.hydra_optuna_study._program import (
+    from ._process import cores
+    from ._program import (
         FollowUp,
         StudyCallback,
         current_trial,
         defer,
         instantiate,
     )
-    from hydra_plugins.hydra_optuna_study._progress import best_table
-    from hydra_plugins.hydra_optuna_study._storage import StorageLocation, find_storage
+    from ._progress import best_table
+    from ._storage import StorageLocation, find_storage
 
 __all__ = [
     "FollowUp",

@@ -11,11 +11,11 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.hydra_optuna_study._process import Process, abort, cores, this_process
-from hydra_plugins.hydra_optuna_study._program import FollowUp
-from hydra_plugins.hydra_optuna_study._samplers import grid_size, validate_nodes
-from hydra_plugins.hydra_optuna_study._space import Space, override_lines, read_space
-from hydra_plugins.hydra_optuna_study._storage import StorageLocation, find_storage
+from ._process import Process, abort, cores, this_process
+from ._program import FollowUp
+from ._samplers import grid_size, validate_nodes
+from ._space import Space, override_lines, read_space
+from ._storage import StorageLocation, find_storage
 
 
 @dataclass(frozen=True)

@@ -13,29 +13,12 @@ import optuna
 from omegaconf import DictConfig
 from optuna.study import StudyDirection
 
-from hydra_plugins.hydra_optuna_study._config import (
-    SweepConfig,
-    difference,
-    follow_up_config,
-    identity,
-    read_sweep_config,
-)
-from hydra_plugins.hydra_optuna_study._launch import App
-from hydra_plugins.hydra_optuna_study._process import (
-    abort,
-    is_disk_full,
-    one_line,
-    stop_on_signal,
-    stop_requested,
-)
-from hydra_plugins.hydra_optuna_study._program import StudyCallback, instantiate
-from hydra_plugins.hydra_optuna_study._progress import Progress, best_table
-from hydra_plugins.hydra_optuna_study._trials import (
-    TrialsByState,
-    fail_stale_trials,
-    failure_of,
-    trials_by_state,
-)
+from ._config import SweepConfig, difference, follow_up_config, identity, read_sweep_config
+from ._launch import App
+from ._process import abort, is_disk_full, one_line, stop_on_signal, stop_requested
+from ._program import StudyCallback, instantiate
+from ._progress import Progress, best_table
+from ._trials import TrialsByState, fail_stale_trials, failure_of, trials_by_state
 
 MAX_FAILED_LAUNCHES = 3  # in a row, each broken before a trial was finished
 

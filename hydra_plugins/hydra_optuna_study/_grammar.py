@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import (
 )
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hydra_plugins.hydra_optuna_study._process import abort
+from ._process import abort
 
 Distribution = CategoricalDistribution | IntDistribution | FloatDistribution
 

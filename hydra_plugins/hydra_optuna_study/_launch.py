@@ -12,10 +12,10 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.hydra_optuna_study._config import SweepConfig
-from hydra_plugins.hydra_optuna_study._private import NO_CALLBACKS
-from hydra_plugins.hydra_optuna_study._process import exit_with_parent
-from hydra_plugins.hydra_optuna_study._worker import Worker
+from ._config import SweepConfig
+from ._private import NO_CALLBACKS
+from ._process import exit_with_parent
+from ._worker import Worker
 
 
 @dataclass(frozen=True)

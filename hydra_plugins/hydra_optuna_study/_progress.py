@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import optuna
 
-from hydra_plugins.hydra_optuna_study._process import one_line
-from hydra_plugins.hydra_optuna_study._trials import TrialsByState, ranked, trials_by_state
+from ._process import one_line
+from ._trials import TrialsByState, ranked, trials_by_state
 
 LINE_SECONDS = 5.0  # between plain lines, unless the study ends
 

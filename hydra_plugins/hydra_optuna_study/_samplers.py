@@ -13,9 +13,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, GridSampler, QMCSampler
 
-from hydra_plugins.hydra_optuna_study._process import abort, one_line
-from hydra_plugins.hydra_optuna_study._program import instantiate
-from hydra_plugins.hydra_optuna_study._space import Space
+from ._process import abort, one_line
+from ._program import instantiate
+from ._space import Space
 
 Node = Mapping[str, Any]
 

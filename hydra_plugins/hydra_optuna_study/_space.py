@@ -21,8 +21,8 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from hydra_plugins.hydra_optuna_study._grammar import Condition, Distribution, distribution_of
-from hydra_plugins.hydra_optuna_study._process import abort, one_line
+from ._grammar import Condition, Distribution, distribution_of
+from ._process import abort, one_line
 
 
 @dataclass(frozen=True)

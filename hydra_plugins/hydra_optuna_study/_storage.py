@@ -18,8 +18,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from hydra_plugins.hydra_optuna_study._private import JournalLock, RetryingStorage, retry
-from hydra_plugins.hydra_optuna_study._process import abort
+from ._private import JournalLock, RetryingStorage, retry
+from ._process import abort
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -15,8 +15,8 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from hydra_plugins.hydra_optuna_study._private import running_trial
-from hydra_plugins.hydra_optuna_study._process import process_of
+from ._private import running_trial
+from ._process import process_of
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
-from hydra_plugins.hydra_optuna_study._config import SweepConfig
-from hydra_plugins.hydra_optuna_study._private import apply_overrides, override_dirname
-from hydra_plugins.hydra_optuna_study._process import (
-    Stopped,
-    busy,
-    cores,
-    is_disk_full,
-    stop_on_signal,
-    this_process,
-)
-from hydra_plugins.hydra_optuna_study._program import deferring, running
-from hydra_plugins.hydra_optuna_study._trials import queue_retry, trials_by_state
-from hydra_plugins.hydra_optuna_study._worker_study import (
+from ._config import SweepConfig
+from ._private import apply_overrides, override_dirname
+from ._process import Stopped, busy, cores, is_disk_full, stop_on_signal, this_process
+from ._program import deferring, running
+from ._trials import queue_retry, trials_by_state
+from ._worker_study import (
     BudgetExhausted,
     TrialFailed,
     WorkerStudy,

@@ -13,11 +13,11 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 
-from hydra_plugins.hydra_optuna_study._config import SweepConfig
-from hydra_plugins.hydra_optuna_study._private import claim_trial
-from hydra_plugins.hydra_optuna_study._process import Stopped, stop_requested, this_process
-from hydra_plugins.hydra_optuna_study._samplers import make_pruner, make_sampler
-from hydra_plugins.hydra_optuna_study._trials import trials_by_state
+from ._config import SweepConfig
+from ._private import claim_trial
+from ._process import Stopped, stop_requested, this_process
+from ._samplers import make_pruner, make_sampler
+from ._trials import trials_by_state
 
 
 class BudgetExhausted(Exception):  # noqa: N818  # it ends a worker's loop and is no error

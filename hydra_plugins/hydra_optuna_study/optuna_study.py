@@ -51,8 +51,8 @@ class OptunaStudySweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run, resume or join the study; returns it. `arguments`: overrides of the command line."""
         # importing Optuna takes half a second, and every start of Hydra imports this file
-        from hydra_plugins.hydra_optuna_study._controller import run_sweep
-        from hydra_plugins.hydra_optuna_study._launch import App
+        from ._controller import run_sweep
+        from ._launch import App
 
         return run_sweep(self.settings, arguments, App(*self.app))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 import time
 from collections.abc import Callable
 
 import optuna
+from tqdm import tqdm
 
 from ._process import one_line
 from ._trials import TrialsByState, ranked, trials_by_state
@@ -75,17 +75,8 @@ class Progress:
             parts.append(f"best {values} (trial {best.number})")
         if done > self.before and done < self.n_trials:
             pace = (time.monotonic() - self.began) / (done - self.before)
-            parts.append(f"{_duration(pace * (self.n_trials - done))} left")
+            parts.append(f"{tqdm.format_interval(pace * (self.n_trials - done))} left")
         return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    """A duration as `2 h 5 min`, `3 min 10 s` or `8 s`, rounded up."""
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def best_table(study: optuna.Study, rows: int = 5) -> str:

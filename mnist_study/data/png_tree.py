@@ -127,11 +127,7 @@ def _read_grey(path: str) -> NDArray[np.uint8]:
         raise ValueError(f"{path}: must be an opaque 8-bit grey or colour image, holds {facts}")
     if image.ndim == 2:
         return image
-    if channels < 3:
-        return image[..., 0]
-    luminance = image[..., :3] @ np.array([19595, 38470, 7471])  # of 65536: equal channels stay
-    grey: NDArray[np.uint8] = ((luminance + 32768) >> 16).astype(np.uint8)
-    return grey
+    return np.asarray(iio.imread(path, plugin="pillow", mode="L"))
 
 
 def write(root: Path, table: Table) -> None:

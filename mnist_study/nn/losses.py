@@ -5,7 +5,6 @@ A new loss is a class with `__call__` and a line of YAML (`loss._target_`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -76,7 +75,7 @@ class CrossEntropy(Loss):
         """See `Loss`; logits of any finite scale are safe."""
         buffers = self._buffers.get(logits.shape)
         if buffers is None or buffers.own.dtype != logits.dtype:
-            buffers = self._buffers[logits.shape] = Buffers.make(logits)
+            buffers = self._buffers[logits.shape] = Buffers(logits)
         by_class = logits.flags.f_contiguous  # as a network's are; a caller's array is copied
         z = logits.T if by_class else logits.T.copy()  # (classes, batch)
         flat = z.reshape(-1)
@@ -107,22 +106,14 @@ class CrossEntropy(Loss):
         return float(np.add.reduce(losses)) / len(labels), correct
 
 
-@dataclass(frozen=True, slots=True)
 class Buffers:
     """What one call on a batch of this size writes, used again by the next."""
 
-    rows: NDArray[np.intp]  # (batch,), 0, 1, 2, ...
-    at_label: NDArray[np.intp]  # (batch,), where in the flat logits each image's own class lies
-    largest: Array  # (batch,)
-    totals: Array  # (batch,)
-    own: Array  # (batch,), of the image's own class
-
-    @classmethod
-    def make(cls, logits: Array) -> Buffers:
-        """Buffers for batches of one size."""
+    def __init__(self, logits: Array) -> None:
         batch = len(logits)
-        floats = np.empty((3, batch), logits.dtype)
-        return cls(np.arange(batch), np.empty(batch, np.intp), *floats)
+        self.rows = np.arange(batch)
+        self.at_label = np.empty(batch, np.intp)  # where in the flat logits each own class lies
+        self.largest, self.totals, self.own = np.empty((3, batch), logits.dtype)
 
 
 def _count_correct(z: Array, own: Array, labels: Labels) -> int:

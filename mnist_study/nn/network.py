@@ -228,8 +228,7 @@ def _hidden_sizes(depth: int, width: int, hidden: Sequence[int] | None) -> list[
         if any(units < 1 for units in hidden):
             raise ValueError(f"hidden >= 1 must hold for every layer, got hidden={list(hidden)}")
         return list(hidden)
-    if depth < 1:
-        raise ValueError(f"depth >= 1 must hold, got depth={depth}")
-    if width < 1:
-        raise ValueError(f"width >= 1 must hold, got width={width}")
+    for name, value in (("depth", depth), ("width", width)):
+        if value < 1:
+            raise ValueError(f"{name} >= 1 must hold, got {name}={value}")
     return [width] * (depth - 1)

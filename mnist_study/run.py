@@ -19,7 +19,7 @@ from mnist_study.nn.losses import Loss
 from mnist_study.nn.network import Network
 from mnist_study.nn.optimizers import Optimizer
 from mnist_study.nn.schedules import Schedule
-from mnist_study.nn.training import Event, Finished, Sampling, epoch_steps, evaluate, train
+from mnist_study.nn.training import Event, Finished, Sampling, epoch_steps, evaluate_all, train
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Run:
     def events(self) -> Iterator[Event]:
         """Train, then score every set that may be seen."""
         settings = self.settings
+        seen = {n: f for n, f in self.feeds.items() if n != "test" or settings.test != "never"}
         watched = {"validation", "test"} if settings.test == "curve" else {"validation"}
-        final = self.feeds.keys() - ({"test"} if settings.test == "never" else set())
         started = time.perf_counter()
         for event in train(
             self.network,
@@ -60,7 +60,7 @@ class Run:
             self.schedule,
             self.loss,
             self.feeds["train"],
-            {name: feed for name, feed in self.feeds.items() if name in watched},
+            {name: feed for name, feed in seen.items() if name in watched},
             epochs=settings.epochs,
             batch_size=self.batch_size,
             sampling=cast(Sampling, settings.sampling),
@@ -69,11 +69,7 @@ class Run:
         ):
             yield event
         seconds = time.perf_counter() - started
-        scores = {
-            name: evaluate(self.network, self.loss, feed)
-            for name, feed in self.feeds.items()
-            if name in final
-        }
+        scores = evaluate_all(self.network, self.loss, seen)
         images = settings.epochs * len(self.feeds["train"])
         yield Finished(event.step, scores, seconds, images / seconds)
 

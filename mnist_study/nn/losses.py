@@ -36,13 +36,6 @@ class Loss:
         raise NotImplementedError
 
 
-def softmax(logits: Array) -> Array:
-    """Probabilities, (batch, classes); without its row's maximum no exponential overflows."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Array = shifted / shifted.sum(axis=1, keepdims=True)
-    return probabilities
-
-
 class CrossEntropy(Loss):
     """Cross-entropy of a softmax classifier, in nats per image.
 

@@ -99,17 +99,18 @@ def train(
             step += 1
             total.add(loss, correct, len(batch.labels))
             if eval_every is not None and step % eval_every == 0:
-                points.append(scores := _score_all(network, loss_function, watched))
+                points.append(scores := evaluate_all(network, loss_function, watched))
                 train = Score(loss, correct / len(batch.labels))
                 yield Measured(step, epoch, lr, {"train": train, **scores})
         if eval_every is None:
-            points.append(_score_all(network, loss_function, watched))
+            points.append(evaluate_all(network, loss_function, watched))
         yield EpochEnded(step, epoch, lr, {"train": total.score(), **mean_scores(points)})
 
 
-def _score_all(
+def evaluate_all(
     network: Network, loss_function: Loss, feeds: Mapping[str, Feed]
 ) -> dict[str, Score]:
+    """The score of each set, by name."""
     return {name: evaluate(network, loss_function, feed) for name, feed in feeds.items()}
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mnist_study.nn.layers import Sigmoid
-from mnist_study.nn.losses import CrossEntropy, softmax
+from mnist_study.nn.losses import CrossEntropy
+from mnist_study.nn.textbook import softmax
 
 logits_of_any_scale = hnp.arrays(
     st.sampled_from([np.float32, np.float64]),

@@ -8,9 +8,8 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,7 @@ log = logging.getLogger(__name__)
 _LINE_EVERY = 10_000  # files between two lines of progress where there is no terminal
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(NamedTuple):
     """A tree whose images are not read yet."""
 
     root: Path

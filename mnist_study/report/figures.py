@@ -46,17 +46,15 @@ class Panel:
 
 
 def curves(panels: Sequence[Sequence[Panel]]) -> Figure:
-    """Rows of panels."""
+    """Rows of equally many panels."""
     from matplotlib.figure import Figure
 
-    rows, columns = len(panels), max(len(row) for row in panels)
+    rows, columns = len(panels), len(panels[0])
     figure = Figure(figsize=(5.2 * columns, 3.1 * rows), dpi=100, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for line, row in zip(grid, panels, strict=True):
-        for axes, panel in zip(line, row, strict=False):
+        for axes, panel in zip(line, row, strict=True):
             _draw(axes, panel)
-        for axes in line[len(row) :]:
-            axes.set_visible(False)
     return figure
 
 

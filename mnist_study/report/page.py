@@ -166,8 +166,10 @@ def _targets(runs: ReportRuns) -> Iterator[list[str]]:
 
 
 def _settings(runs: ReportRuns) -> Iterator[list[str]]:
-    """What distinguishes the experiments, each read from its first run of any outcome."""
-    first = {run.cell.experiment: run.params for run in reversed(runs.tracked)}
+    """What distinguishes the experiments, each read from its first run, a finished one if any."""
+    first: dict[str, Mapping[str, str]] = {}
+    for run in sorted(runs.tracked, key=lambda run: bool(run.unfinished)):
+        first.setdefault(run.cell.experiment, run.params)
     for name in (*EXPERIMENTS, *CONTROLS):
         if name not in first:
             continue

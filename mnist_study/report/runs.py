@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +55,7 @@ class TrackedRun:
     thinned: bool = False  # the store's curves are; all points are in a file of the run
 
 
-@dataclass(frozen=True)
-class History:
+class History(NamedTuple):
     """Every point of one metric of a run."""
 
     steps: NDArray[np.int64]

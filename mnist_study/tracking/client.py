@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mnist_study.config import TrackingConfig
 from mnist_study.tracking.describe import Status, ending_tags
+from mnist_study.tracking.figures import preload
 from mnist_study.tracking.outbox import Record
 from mnist_study.tracking.store import database_path, first_use, store_uri
 
@@ -61,9 +62,9 @@ def connect(uri: str) -> Client:
     with _connecting, gc_paused():
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        import matplotlib.figure  # noqa: F401 - for the end of the run: this thread has time now
         from mlflow import MlflowClient
 
+        preload()  # for the end of the run: this thread has time now
         with first_use(uri):
             path = database_path(uri)
             if path and not (path.exists() and path.stat().st_size):

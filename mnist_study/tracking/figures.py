@@ -20,6 +20,12 @@ CURVE_POINTS = 2000  # a curve with more points is decimated, its peaks kept
 _STYLES = {"train": ("#0072B2", "-"), "validation": ("#D55E00", "--"), "test": ("#009E73", "-.")}
 
 
+def preload() -> None:
+    """Import matplotlib now, so that drawing later takes no second."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401 - for later
+
+
 def decimate(curve: Curve, points: int = CURVE_POINTS) -> tuple[NDArray[Any], NDArray[Any]]:
     """Steps and values of at most about `points` points: of each stretch its lowest and highest.
 

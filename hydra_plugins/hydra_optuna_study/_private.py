@@ -99,11 +99,13 @@ def _is_away(error: Exception) -> bool:
 class RetryingStorage(_CachedStorage):
     """Optuna's database storage that outlives a lost connection.
 
-    `_CachedStorage`: what Optuna wraps a database in; the abstract methods are all that it calls.
+    `_CachedStorage`: what Optuna wraps a database in. Of the methods that are not abstract two read
+    the database as well.
     A call whose answer was lost may be made twice. This is harmless: values are set again, and a
     trial created in vain is unsigned, so that it is soon failed and queued again.
     """
 
 
-for _name in BaseStorage.__abstractmethods__ | BaseHeartbeat.__abstractmethods__:
+_CONCRETE = {"get_best_trial", "get_trial_id_from_study_id_trial_number"}
+for _name in BaseStorage.__abstractmethods__ | BaseHeartbeat.__abstractmethods__ | _CONCRETE:
     setattr(RetryingStorage, _name, retry(getattr(_CachedStorage, _name)))

@@ -157,7 +157,13 @@ def _ordered(parameters: Iterable[Parameter], conditions: Mapping[str, str]) -> 
             named[name] = replace(parameter, condition=condition)
             order.add(name, *condition.names & named.keys())
     try:
-        return [named[name] for name in order.static_order()]
+        order.prepare()
     except CycleError as error:
         circle = ", ".join(name for name in named if name in error.args[1])
         abort(f"hydra.sweeper.conditions: {circle} wait for one another")
+    ordered: list[Parameter] = []
+    while order.is_active():
+        ready = sorted(order.get_ready(), key=list(named).index)  # a seed draws in declared order
+        ordered += [named[name] for name in ready]
+        order.done(*ready)
+    return ordered

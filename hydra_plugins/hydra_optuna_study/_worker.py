@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,10 +36,7 @@ from ._worker_study import (
 
 
 class LeftRunning(BaseException):  # no Exception: Optuna would fail the trial
-    """A trial stays running in the storage: whoever continues finds its worker gone."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+    """For this error a trial stays running in the storage; a later controller queues it again."""
 
 
 @dataclass
@@ -76,7 +73,7 @@ class Worker:
             except (BudgetExhausted, Stopped):
                 return
             except LeftRunning as left:
-                raise left.error from None
+                raise left.args[0] from None
             except UpdateFinishedTrialError:
                 continue  # another machine failed and replaced it, having seen no heartbeat
             if self.disk_full:
@@ -115,13 +112,14 @@ class Worker:
     def requeue(self, trial: optuna.Trial, reason: str) -> None:
         """Queue a trial again that did not fail by itself; `max_retries` does not count this.
 
-        Raises: LeftRunning if the storage does not take that, its own disk being full.
+        Raises: LeftRunning if the storage does not take that, its own disk being full, say.
         """
         try:
             with self.sweep.storage.lock():
                 frozen = trial.study.get_trials(deepcopy=False)[trial.number]
                 queue_retry(trial.study, frozen, self.sweep.max_retries, counts=False)
-            trial.set_user_attr("failure", reason)
+            with suppress(UpdateFinishedTrialError):  # failed by another machine already
+                trial.set_user_attr("failure", reason)
         except Exception as error:
             raise LeftRunning(error) from error
 

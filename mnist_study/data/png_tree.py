@@ -110,6 +110,7 @@ def read(tree: Tree) -> Table:
 def _read_grey(path: str) -> NDArray[np.uint8]:
     """One image, (height, width): colour becomes luminance (ITU-R BT.601), full alpha goes."""
     import imageio.v3 as iio
+    from PIL import Image
 
     try:
         image = np.asarray(iio.imread(path, plugin="pillow"))
@@ -125,7 +126,7 @@ def _read_grey(path: str) -> NDArray[np.uint8]:
         raise ValueError(f"{path}: must be an opaque 8-bit grey or colour image, holds {facts}")
     if image.ndim == 2:
         return image
-    return np.asarray(iio.imread(path, plugin="pillow", mode="L"))
+    return np.asarray(Image.fromarray(image).convert("L"))
 
 
 def write(root: Path, table: Table) -> None:

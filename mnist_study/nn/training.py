@@ -150,10 +150,6 @@ class Batches:
         self.rng = rng
         self._all: Batch | None = None
 
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        return epoch_steps(len(self.training), self.batch_size, self.sampling)
-
     def epoch(self) -> Iterator[Batch]:
         """Yield the batches of one epoch, in reused buffers."""
         n, size = len(self.training), self.batch_size
@@ -164,7 +160,7 @@ class Batches:
         if self.sampling == "shuffle":
             order = self.rng.permutation(n)
         else:  # the report's draw: each batch anew from the whole set
-            order = self.rng.integers(0, n, len(self) * size)
+            order = self.rng.integers(0, n, epoch_steps(n, size, self.sampling) * size)
         for start in range(0, len(order), size):
             yield self.training.batch(order[start : start + size])
 

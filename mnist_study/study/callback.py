@@ -87,10 +87,12 @@ class StudyTracking(StudyCallback):
         self.config = config
         metric = config.hydra.sweeper.metric
         self.metrics = [metric] if isinstance(metric, str) else list(metric or [])
-        for metric in self.metrics:
-            if metric.startswith("test/"):
+        if not self.metrics:
+            abort("hydra.sweeper.metric must name what the search improves, got metric=null")
+        for name in self.metrics:
+            if name.startswith("test/"):
                 rule = "must not be measured on the test set: a search selects by validation"
-                abort(f"hydra.sweeper.metric {rule}, got {metric}")
+                abort(f"hydra.sweeper.metric {rule}, got {name}")
         try:
             self.study_config = section(config, StudyConfig)
             self.training = section(config, TrainingConfig)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from hydra_plugins.hydra_optuna_study import FollowUp
 
 CHAMPION = "champion"  # name of the follow-up search, and of the figures it leaves
-_OF_MEAN = (f"test_accuracy_{word}" for word in ("mean", "std", "ci95_low", "ci95_high"))
-_KEYS = [f"{CHAMPION}/{name}" for name in ("seeds", *_OF_MEAN)]  # of an interval's fields
+_ACCURACY = (f"test_accuracy_{word}" for word in ("mean", "std", "ci95_low", "ci95_high"))
+_KEYS = [f"{CHAMPION}/{name}" for name in ("seeds", *_ACCURACY)]  # of an interval's fields
 FRESH_SEEDS = 1000  # that a champion's runs are drawn from; more of them can be asked for later
 
 

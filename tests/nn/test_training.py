@@ -13,7 +13,15 @@ from mnist_study.nn.losses import CrossEntropy
 from mnist_study.nn.network import Network
 from mnist_study.nn.optimizers import Sgd
 from mnist_study.nn.schedules import constant
-from mnist_study.nn.training import Batches, Diverged, EpochEnded, Measured, evaluate, train
+from mnist_study.nn.training import (
+    Batches,
+    Diverged,
+    EpochEnded,
+    Measured,
+    epoch_steps,
+    evaluate,
+    train,
+)
 
 
 def blobs(n=60, seed=0):
@@ -60,7 +68,7 @@ def test_shuffled_batches_partition_the_epoch(n, data):
         assert all(pixels == labels for pixels, labels in seen)
         assert sorted(label for _, labels in seen for label in labels) == list(range(n))
         assert [len(labels) for _, labels in seen[:-1]] == [size] * (len(seen) - 1)
-        assert len(seen) == len(batches)
+        assert len(seen) == epoch_steps(n, size, "shuffle")
 
 
 def test_drawn_batches_are_whole_and_repeat_images():

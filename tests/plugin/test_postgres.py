@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState
 
+from hydra_plugins.hydra_optuna_study._storage import StorageLocation
 from tests.needs import needs_package
 from tests.plugin.sweeping import kept, start, sweep
 
@@ -75,6 +77,22 @@ def test_a_study_waits_for_a_server_that_restarts(postgres, tmp_path):
     postgres.start()
     assert controller.wait(timeout=90) == 0, (tmp_path / "output.txt").read_text()
     assert [t.state for t in trials_at(postgres, "restarted")] == [TrialState.COMPLETE] * 6
+
+
+def test_the_best_trial_waits_for_a_server_that_restarts(postgres):
+    """What is read at the end of a search waits as well."""
+    storage = StorageLocation(postgres.url).open()
+    study = optuna.create_study(study_name="asked", storage=storage)
+    study.add_trial(optuna.create_trial(value=1.0))
+    postgres.stop()
+    later = threading.Timer(2, postgres.start)
+    later.start()
+    try:
+        assert (study.best_value, study.best_trial.number) == (1.0, 0)
+    finally:
+        later.join()
+        storage.remove_session()
+        storage._backend.engine.dispose()
 
 
 def test_a_password_stays_secret(tmp_path):

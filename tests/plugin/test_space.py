@@ -133,6 +133,14 @@ def test_a_condition_is_no_program(loader, capsys, text):
     assert capsys.readouterr().err.startswith("hydra.sweeper.conditions.x: a condition compares")
 
 
+def test_parameters_keep_their_order_but_for_conditions(loader):
+    """A seed draws one after another: those whose conditions can be read, as they were declared."""
+    params = dict.fromkeys(("depth", "sleep", "x", "lr"), "interval(0, 1)")
+    conditions = {"x": "sleep > 0", "lr": "depth > 0"}
+    names = [p.name for p in space(loader, params, (), conditions).parameters]
+    assert names == ["depth", "sleep", "x", "lr"]
+
+
 def test_conditions_in_a_circle_are_rejected(loader, capsys):
     """Two parameters that wait for one another can never be sampled."""
     params = {"x": "interval(0, 1)", "depth": "range(1, 4)"}

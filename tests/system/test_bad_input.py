@@ -33,6 +33,7 @@ MISTAKES = {  # what is typed: what the one sentence must name
     "data=idx data.root=nowhere": "data.root must be an existing folder",
     "tracking=mlflow tracking.uri=sqlite:////nowhere/a.db": "tracking.uri must lie in a folder",
     "tracking=mlflow tracking.uri=ftp://here": "tracking.uri must be",
+    "+sweep=optuna hydra.sweeper.metric=null": "hydra.sweeper.metric must name what the search",
 }
 
 

@@ -110,30 +110,33 @@ def test_a_deleted_experiment_comes_back(server: Server):
 
 
 def test_a_studys_children_agree_with_its_trials(server: Server, tmp_path):
-    """After a kill every child has its trial's status and reason; none is left RUNNING."""
+    """After a kill every child has its trial's status and reason; a running trial's is left."""
     settings = tracked.settings(server.uri, experiment="studies")
     study = optuna.create_study(study_name="my study")
     study.add_trial(create_trial(value=1.0))
     study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"failure": "killed"}))
     study.add_trial(create_trial(state=TrialState.PRUNED))
+    study.add_trial(create_trial(state=TrialState.RUNNING))  # on another machine
     studies = StudyRuns(settings)
     studies.open(study)
     parent = studies.runs["my study"]
     client = MlflowClient(server.uri)
     runs = {}
-    for number, above in enumerate([parent, parent, None, parent]):  # one began without a parent
+    parents = [parent, parent, None, parent, parent]  # one began without
+    for number, above in enumerate(parents):
         given = {"tags": trial_tags(study, number), "parent_run_id": above}
         folder = tmp_path / str(number)
         runs[number] = track(server.uri, folder, section=settings, seen=[], **given)
-    for number in (1, 2, 3):
+    for number in (1, 2, 3, 4):
         client.update_run(runs[number], status="RUNNING")  # as a killed worker leaves it
     studies.reconcile(study)
     ended = {number: client.get_run(run_id) for number, run_id in runs.items()}
-    assert [run.info.status for run in ended.values()] == ["FINISHED", "FAILED", "KILLED", "FAILED"]
+    expected = ["FINISHED", "FAILED", "KILLED", "RUNNING", "FAILED"]
+    assert [run.info.status for run in ended.values()] == expected
     assert {run.data.tags["mlflow.parentRunId"] for run in ended.values()} == {parent}
     assert ended[1].data.tags["failure"] == "killed"
     assert ended[2].data.tags.items() >= {"state": "pruned", "reason": "pruned"}.items()
-    assert ended[3].data.tags["failure"] == "its process died"
+    assert ended[4].data.tags["failure"] == "its process died"  # it belongs to no trial
     studies.reconcile(study)
     for number, run_id in runs.items():  # nothing is corrected twice
         assert client.get_run(run_id).info.end_time == ended[number].info.end_time

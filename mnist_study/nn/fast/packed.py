@@ -164,11 +164,7 @@ class PackedInput(TiledMatmul, Input):
         grad_weight[self._steps[-1].columns :] = 0  # an optimizer may have left something there
 
     def to_pixels(self, weight: Array) -> Array:
-        if self.order is None:
-            return weight.copy()
-        pixels = np.empty_like(weight)
-        pixels[self.order] = weight
-        return pixels
+        return weight.copy() if self.order is None else weight[np.argsort(self.order)]
 
     def from_pixels(self, weight: Array) -> Array:
         return weight if self.order is None else weight[self.order]

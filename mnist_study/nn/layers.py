@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
 Init = Literal["normal", "he", "glorot"]
@@ -111,11 +111,9 @@ class Dense(Layer):
         self.matmul = Matmul() if matmul is None else matmul
 
     def units(self, fan_in: int) -> int:
-        """`fan_out`, whatever enters."""
         return self.fan_out
 
     def parameter_shapes(self, fan_in: int) -> Sequence[tuple[int, ...]]:
-        """Weight and bias."""
         return (fan_in, self.fan_out), (self.fan_out,)
 
     def bind(self, parameters: Array, gradient: Array, fan_in: int) -> None:
@@ -143,7 +141,7 @@ class Dense(Layer):
         weight, _ = self.parameters
         grad_weight, grad_bias = self.gradients[0], self._grad_bias
         # ones @ grad_y is the sum over the batch, at BLAS's speed
-        np.matmul(_row_of_ones(len(y), y.dtype), grad_y, out=grad_bias)
+        np.matmul(_row_of_ones(len(y), y.dtype.char), grad_y, out=grad_bias)
         if self.scale != 1:
             grad_y *= self.scale  # from here on the gradient at x @ weight
         self.matmul.weight_gradient(x, grad_y, grad_weight)
@@ -152,7 +150,7 @@ class Dense(Layer):
 
 
 @functools.cache
-def _row_of_ones(batch: int, dtype: DTypeLike) -> Array:
+def _row_of_ones(batch: int, dtype: str) -> Array:
     return np.ones((1, batch), dtype)
 
 

@@ -6,7 +6,6 @@ layer, step and run, so that two images can be compared by eye.
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 from collections.abc import Sequence
@@ -95,7 +94,7 @@ def weight_sheet(
 
 def _with_legend(sheet: Indexed, words: list[tuple[int, int, str, int]], count: str) -> Indexed:
     """Write centred (x, y, text, size) words, and the colour scale with its numbers at the foot."""
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
     height, width = sheet.shape
     top, left, bar = height - 42, width // 4, width // 2
@@ -109,17 +108,10 @@ def _with_legend(sheet: Indexed, words: list[tuple[int, int, str, int]], count: 
     page = Image.new("L", (width, height), 255)
     draw = ImageDraw.Draw(page)
     for x, y, text, size in words:
-        draw.text((x, y), text, 51, _font(size), anchor="mt")
+        draw.text((x, y), text, 51, ImageFont.load_default(size), anchor="mt")
     letters = _BLACK + (np.asarray(page, np.uint8) >> 4)  # in 16 greys
     np.copyto(sheet, letters, where=letters < _WHITE)
     return sheet
-
-
-@functools.cache
-def _font(size: int) -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
 
 
 def encode(image: Indexed) -> dict[str, bytes]:

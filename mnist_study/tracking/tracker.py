@@ -93,7 +93,6 @@ class RunTracker(Tracker):
             self._uploader.finish()
 
     def hint(self) -> str:
-        """The command or address that shows the run."""
         uri, name = self._outbox.header["uri"], self._outbox.header["experiment"]
         return how_to_open(uri, experiment_id(uri, name) if self.run_id else None, self.run_id)
 

@@ -17,7 +17,7 @@ on MNIST less than two thirds of the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mnist_study.data import Split
 from mnist_study.data.cache import Block, cached
-from mnist_study.nn.fast.tiles import WIDE, TiledMatmul, product
+from mnist_study.nn.fast.tiles import WIDE, Product, TiledMatmul, product
 from mnist_study.nn.feed import Batch, Feed, Images, Input
 from mnist_study.nn.layers import Array
 
@@ -50,8 +50,8 @@ class Step:
     before: int  # columns of the step before it
     columns: int
     values: Array  # (images, columns), where their grey values go as numbers
-    forward: Callable[[], Array] | None = None  # set up at first use
-    weight_gradient: Callable[[], Array] | None = None
+    forward: Product | None = None  # set up at first use
+    weight_gradient: Product | None = None
 
 
 @dataclass(frozen=True, slots=True)

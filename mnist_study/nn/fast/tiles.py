@@ -16,13 +16,15 @@ from numpy.typing import DTypeLike
 
 from mnist_study.nn.layers import Array, Matmul
 
+Product = Callable[[], Array]  # set up for its arrays, run at each step
+
 IN_PLACE = 10**6  # multiply-adds
 TILE = 112  # rows, at most
 NARROW = 32  # columns
 WIDE = 512  # columns, from which on BLAS wants other orders and more rows
 
 
-def product(a: Array, b: Array, out: Array) -> Callable[[], Array]:
+def product(a: Array, b: Array, out: Array) -> Product:
     """Set up ``a @ b`` into `out`, to be called whenever the contents of `a` or `b` are new.
 
     Shapes: a (rows, inner), b (inner, columns), out (rows, columns).
@@ -45,7 +47,8 @@ class TiledMatmul(Matmul):
     """The products of a layer, set up once for each of the buffers that they work in."""
 
     def __init__(self) -> None:
-        self._products: dict[tuple[int, int], tuple[Callable[[], Array], Array, Array]] = {}
+        self._products: dict[tuple[int, int], Product] = {}
+        self._kept: list[Array] = []  # so that no other array gets one of their ids
 
     def weight_view(self, flat: Array, fan_in: int, fan_out: int) -> Array:
         """Which index runs fastest in memory changes nothing but BLAS's time, as measured.
@@ -58,19 +61,20 @@ class TiledMatmul(Matmul):
         return flat.reshape(fan_in, fan_out)
 
     def forward(self, x: Array, weight: Array, y: Array) -> None:
-        self._once(x, y, lambda: product(x, weight, y))()
+        run = self._products.get((id(x), id(y))) or self._keep(x, y, product(x, weight, y))
+        run()
 
     def weight_gradient(self, x: Array, grad_y: Array, grad_weight: Array) -> None:
-        self._once(x, grad_weight, lambda: product(x.T, grad_y, grad_weight))()
+        run = self._products.get((id(x), id(grad_weight)))
+        run = run or self._keep(x, grad_weight, product(x.T, grad_y, grad_weight))
+        run()
 
     def input_gradient(self, grad_y: Array, weight: Array, grad_x: Array) -> None:
-        self._once(grad_y, grad_x, lambda: product(grad_y, weight.T, grad_x))()
+        run = self._products.get((id(grad_y), id(grad_x)))
+        run = run or self._keep(grad_y, grad_x, product(grad_y, weight.T, grad_x))
+        run()
 
-    def _once(
-        self, a: Array, out: Array, set_up: Callable[[], Callable[[], Array]]
-    ) -> Callable[[], Array]:
-        """The product of these two buffers; both are kept, so that no other gets their ids."""
-        key = id(a), id(out)
-        if key not in self._products:
-            self._products[key] = set_up(), a, out
-        return self._products[key][0]
+    def _keep(self, a: Array, out: Array, run: Product) -> Product:
+        self._kept += [a, out]
+        self._products[id(a), id(out)] = run
+        return run

@@ -160,9 +160,8 @@ def breaches(one: Import, lines: int) -> list[str]:  # noqa: C901  # one line a 
         broken += [] if last and within(what, "mnist_study.data") else ["textbook"]
     if within(of, "mnist_study.nn") or within(of, "mnist_study.data"):
         inside = within(what, "mnist_study.nn") or within(what, "mnist_study.data")
-        blas = root == "scipy" and within(of, "mnist_study.nn.fast")
         late = root in LATE and one.late and within(of, "mnist_study.data")
-        if not (inside or blas or late or root == "numpy" or root in STDLIB):
+        if not (inside or late or root == "numpy" or root in STDLIB):
             broken.append("numpy")
     return broken
 

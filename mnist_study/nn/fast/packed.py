@@ -178,7 +178,8 @@ class PackedInput(TiledMatmul, Input):
         for stop, width, following in zip(stops, widths, [*widths[1:], LAST], strict=True):
             if (stop - start) * (following - width) * self.units < WORTH:
                 continue  # these images go with the next ones
-            steps.append(self._step(x, start, stop, before, width))
+            key = (start, stop, before, width, id(x))
+            steps.append(self._known.get(key) or self._step(x, start, stop, before, width))
             start, before = stop, width
         return steps
 

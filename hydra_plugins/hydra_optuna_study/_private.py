@@ -80,7 +80,7 @@ def retry(method: Callable[..., Any]) -> Callable[..., Any]:
         while True:
             try:
                 return method(*args, **kwargs)
-            except Exception as error:
+            except Exception as error:  # raised again unless the connection is lost
                 if not _is_away(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(1.0)

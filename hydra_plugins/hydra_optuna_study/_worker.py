@@ -100,7 +100,7 @@ class Worker:
         except KeyboardInterrupt:
             self.requeue(trial, "interrupted; it is tried again")
             raise
-        except Exception as error:
+        except Exception as error:  # whatever the task raised: recorded, and raised again
             if is_disk_full(error):
                 self.disk_full = error
                 trial.study.stop()
@@ -120,7 +120,7 @@ class Worker:
                 queue_retry(trial.study, frozen, self.sweep.max_retries, counts=False)
             with suppress(UpdateFinishedTrialError):  # failed by another machine already
                 trial.set_user_attr("failure", reason)
-        except Exception as error:
+        except Exception as error:  # a full disk comes as each driver's own class
             raise LeftRunning(error) from error
 
     def read_fixed(self, name: str) -> Any:
@@ -144,7 +144,7 @@ class Worker:
             except SystemExit as error:
                 raised.append(TrialFailed(f"the task left the program with {error.code!r}"))
                 raise raised[0] from error
-            except Exception as error:
+            except Exception as error:  # raised again; Hydra's job return would wrap it
                 raised.append(error)
                 raise
 

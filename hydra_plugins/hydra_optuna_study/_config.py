@@ -35,6 +35,7 @@ class SweepConfig:
     callback: Mapping[str, Any] | None
     max_failure_rate: float
     max_retries: int
+    retry_failed: bool
     free: tuple[str, ...]  # sections whose overrides change no result
     dead_hosts: tuple[str, ...]  # machines that are gone for good
     seed: int | None
@@ -70,6 +71,7 @@ def read_sweep_config(
         callback=_node("callback", settings["callback"]),
         max_failure_rate=_rate(settings["max_failure_rate"]),
         max_retries=_count("max_retries", settings["max_retries"], least=0),
+        retry_failed=bool(settings["retry_failed"]),
         free=tuple(settings["free"]),
         dead_hosts=tuple(settings["dead_hosts"]),
         seed=settings["seed"],

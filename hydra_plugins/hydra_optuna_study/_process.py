@@ -125,8 +125,8 @@ def stop_on_signal(notify: Callable[[], None] | None = None) -> Iterator[None]:
         if stop_requested.is_set():
             raise KeyboardInterrupt
         stop_requested.set()
-        if notify:
-            notify()
+        if notify:  # not here: the thread that was interrupted may hold the storage's lock
+            threading.Thread(target=notify, name="stop").start()
 
     stop_requested.clear()  # of an earlier study or worker in this process
     before = {number: signal.signal(number, handle) for number in SIGNALS}

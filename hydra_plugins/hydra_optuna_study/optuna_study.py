@@ -30,6 +30,7 @@ class OptunaStudyConf:
     conditions: dict[str, str] = field(default_factory=dict)  # dotted key: "other.key > 2"
     max_failure_rate: float = 1.0  # of the finished trials; above it the study stops
     max_retries: int = 2  # times that a trial whose worker died is tried again
+    retry_failed: bool = False  # run the failed trials of the study again, once
     free: list[str] = field(default_factory=list)  # sections outside of the study's identity
     dead_hosts: list[str] = field(default_factory=list)  # machines that are gone for good
     seed: int | None = None  # worker k samples with seed + k; null: drawn once per study

@@ -78,6 +78,7 @@ def _run_study(
     # Compose one point, so that Hydra rejects an unknown key before anything is written.
     overrides = [*sweep.space.fixed, *sweep.space.probe()]
     composed = app.hydra_context.config_loader.load_sweep_config(app.config, overrides)
+    callback.check_point(composed)
     study = _create_or_load(sweep, composed, follows)
     _retry_failed(sweep, study)
     ended = False

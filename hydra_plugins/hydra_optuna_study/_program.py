@@ -78,6 +78,9 @@ class StudyCallback:
     def check(self, config: DictConfig) -> None:
         """Before anything is written; SystemExit(2) rejects a mistake in `config`."""
 
+    def check_point(self, config: DictConfig) -> None:
+        """Like `check`, for one point of the space as its trial would be composed."""
+
     def study_started(self, study: Study, config: DictConfig) -> None:
         """Before workers are launched, after the trials of dead workers are failed."""
 

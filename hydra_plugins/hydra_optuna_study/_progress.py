@@ -109,7 +109,9 @@ def sum_up(
         done = f"{trials.finished} of {sweep.n_trials} trials"
         abort(f"study {name} interrupted at {done}; {continue_with}", code=130)
     if trials.finished and not trials.complete:
-        abort(f"study {name} failed: no trial was completed; {continue_with}", code=1)
+        ends = f"{len(trials.pruned)} pruned, {len(trials.failed)} failed"
+        again = f"; mended, {continue_with}" if trials.failed else ""
+        abort(f"study {name}: no trial was completed, {ends}{again}", code=1)
 
 
 def _failure_line(trial: FrozenTrial) -> str:

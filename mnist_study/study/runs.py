@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ from mnist_study.tracking.store import check_store, database_path, store_uri, wi
 if TYPE_CHECKING:
     import optuna
     from matplotlib.figure import Figure
+    from mlflow.entities import Run
+    from optuna.trial import FrozenTrial
 
 # Attributes of an Optuna study.
 PARENT = "mlflow.run_id"  # its own run, the parent of its trials'
@@ -33,6 +35,8 @@ STUDY_ID = "study.id"  # of its runs' tags, too: studies of one name may share a
 # Tags of runs.
 TRIAL = "optuna.trial_number"  # of a child run
 STUDY = "study"  # of parent and children: the study's name
+
+FINAL = [f"{s}/{f}" for s in ("train", "validation", "test") for f in ("accuracy", "loss")]
 
 _log = logging.getLogger(__name__)
 
@@ -71,32 +75,44 @@ class StudyRuns:
             except Exception as error:  # noqa: BLE001 - as above
                 _log.info("MLflow does not answer: %s", error)
 
-    def close(
-        self,
-        study: optuna.Study,
-        folder: Path,
-        figures: Mapping[str, float],
-        files: Mapping[str, Figure],
-        status: Status,
-    ) -> bool:
-        """Resend records left in `folder`, make every run agree with its trial, sum the study up.
+    def agree(self, study: optuna.Study, folder: Path) -> bool:
+        """Resend records left in `folder`, and make every run agree with its trial.
 
-        Args: figures, files: metrics and artifacts of the study's own run.
         Returns: whether everything has arrived; otherwise a warning gives the reason.
         """
         try:
             self._open(study, closing=True)
             errors = resend(folder, self.uri)
             self.reconcile(study)
-            run_id = self.runs[study.study_name]
-            log_to_run(client_for(self.settings), run_id, metrics=figures, files=files)
-            searched = self.runs.get(study.user_attrs.get("follows") or "")
-            if searched and f"{CHAMPION}/seeds" in figures:  # the search's own run shows them, too
-                log_to_run(client_for(self.settings), searched, metrics=figures)
-            state = "interrupted" if status == "KILLED" else None  # a study is never pruned
-            set_run_status(self.settings, run_id, status, state=state)
         except Exception as error:  # noqa: BLE001 - tracking must not cost the search its result
             errors = [_first_line(error)]
+        return self._arrived(study, errors)
+
+    def close(
+        self,
+        study: optuna.Study,
+        figures: Mapping[str, float],
+        files: Mapping[str, Figure],
+        status: Status,
+    ) -> bool:
+        """Sum the study up in its own run, and end that.
+
+        Args: figures, files: metrics and artifacts.
+        Returns: as `agree`.
+        """
+        try:
+            client, run_id = client_for(self.settings), self.runs[study.study_name]
+            log_to_run(client, run_id, metrics=figures, files=files)
+            searched = self.runs.get(study.user_attrs.get("follows") or "")
+            if searched and f"{CHAMPION}/seeds" in figures:  # the search's own run shows them, too
+                log_to_run(client, searched, metrics=figures)
+            state = "interrupted" if status == "KILLED" else None  # a study is never pruned
+            set_run_status(self.settings, run_id, status, state=state)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._arrived(study, [_first_line(error)])
+        return True
+
+    def _arrived(self, study: optuna.Study, errors: Sequence[str]) -> bool:
         if errors:
             _log.warning(
                 "MLflow has not received all of study %s (%s); the same command sends the rest",
@@ -126,31 +142,47 @@ class StudyRuns:
     def reconcile(self, study: optuna.Study) -> None:
         """Put every run of the study below its own, with the status and reason of its trial.
 
-        A trial that failed before it had a run, say for lack of memory, gets one. The run of a
-        trial that another machine works on is left alone; one of no trial becomes FAILED.
+        A finished trial without a run (it failed before it had one, or the store has lost it) gets
+        one. The run of a trial that another machine works on is left alone.
         """
         client, parent = client_for(self.settings), self.runs[study.study_name]
-        trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
-        without_run = {n: t for n, t in trials.items() if t.state.name == "FAIL"}
         query = f"tags.`{STUDY_ID}` = '{study.user_attrs[STUDY_ID]}'"
-        for run in search_runs(self.settings, query):
-            run_id, tags = run.info.run_id, run.data.tags
-            if tags.get("kind") == "study":
+        runs = [r for r in search_runs(self.settings, query) if r.data.tags.get("kind") != "study"]
+        # Read after the runs: whatever has a run by now is a trial by now.
+        trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
+        newest = {r.data.tags.get(TRIAL): r for r in sorted(runs, key=lambda r: r.info.start_time)}
+        for run in runs:
+            trial = trials.get(run.data.tags.get(TRIAL))
+            if trial is None or newest[run.data.tags.get(TRIAL)] is not run:
+                self._detach(run)
                 continue
-            if tags.get("mlflow.parentRunId") != parent:  # it began without one or below a lost one
-                log_to_run(client, run_id, tags={"mlflow.parentRunId": parent})
-            without_run.pop(tags.get(TRIAL), None)
-            trial = trials.get(tags.get(TRIAL))
-            over = trial.state.is_finished() if trial else run.info.status == "RUNNING"
-            status, reason = _ending(trial)
-            if over and status != run.info.status:
-                set_run_status(self.settings, run_id, status, reason)
-        for number, trial in without_run.items():
-            tags = trial_tags(study, trial.number) | {"mlflow.parentRunId": parent}
-            experiment = ensure_experiment(self.settings)
-            run = client.create_run(experiment, None, tags, f"trial {number}")
-            log_to_run(client, run.info.run_id, params=trial.params)
-            set_run_status(self.settings, run.info.run_id, *_ending(trial))
+            if run.data.tags.get("mlflow.parentRunId") != parent:  # it began without one, say
+                log_to_run(client, run.info.run_id, tags={"mlflow.parentRunId": parent})
+            if trial.state.is_finished() and _ending(trial)[0] != run.info.status:
+                set_run_status(self.settings, run.info.run_id, *_ending(trial))
+        for number, trial in trials.items():
+            if number not in newest and trial.state.is_finished():
+                self._create_placeholder(study, trial)
+
+    def _detach(self, run: Run) -> None:
+        """End a run of no trial: the study's journal was cut, and its number is another's now."""
+        reason = "its study has lost this trial"
+        client = client_for(self.settings)
+        for tag in {TRIAL, STUDY_ID, "mlflow.parentRunId"} & run.data.tags.keys():
+            client.delete_tag(run.info.run_id, tag)
+        set_run_status(self.settings, run.info.run_id, "FAILED", reason)
+
+    def _create_placeholder(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """A run with what the study itself knows of a trial."""
+        client, experiment = client_for(self.settings), ensure_experiment(self.settings)
+        tags = trial_tags(study, trial.number) | {"mlflow.parentRunId": self.runs[study.study_name]}
+        run_id = client.create_run(experiment, None, tags, f"trial {trial.number}").info.run_id
+        names = study.user_attrs.get("identity", {}).get("metric", [])
+        values = trial.values if trial.state.name == "COMPLETE" else []
+        named = [f"final/{n.replace('/', '_')}" if n in FINAL else n for n in names]
+        metrics = dict(zip(named, values, strict=False))
+        log_to_run(client, run_id, params=trial.params, metrics=metrics)
+        set_run_status(self.settings, run_id, *_ending(trial))
 
     def _open(self, study: optuna.Study, *, closing: bool = False) -> None:
         attrs, store = study.user_attrs, without_passwords(self.uri)
@@ -183,10 +215,8 @@ def trial_tags(study: optuna.Study, number: int) -> dict[str, str]:
     return tags | ({STUDY_ID: study_id} if study_id else {})
 
 
-def _ending(trial: optuna.trial.FrozenTrial | None) -> tuple[Status, str | None]:
-    """MLflow's status of a trial that is over (None: of one unknown), and the reason for it."""
-    if trial is None:
-        return "FAILED", "its process died"
+def _ending(trial: FrozenTrial) -> tuple[Status, str | None]:
+    """MLflow's status of a trial that is over, and the reason for it."""
     if trial.state.name == "COMPLETE":
         return "FINISHED", None
     if trial.state.name == "PRUNED":

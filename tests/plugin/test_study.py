@@ -234,10 +234,8 @@ def test_another_search_under_the_same_name_is_rejected(tmp_path_factory, overri
         sweep(folder)
     before = (folder / "multirun/toy/study.journal").read_bytes()
     done = sweep(folder, *overrides, code=2)
-    assert (
-        f"is another search: {difference}; give this one another hydra.sweeper.study_name, or remove "
-        in done.stderr
-    )
+    way_out = "give this one another hydra.sweeper.study_name, or remove "
+    assert f"is another search: {difference}; {way_out}" in done.stderr
     assert done.stderr.count("\n") == 1
     assert (folder / "multirun/toy/study.journal").read_bytes() == before
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,9 @@ from mnist_study.tracking.client import (
     set_run_status,
 )
 from mnist_study.tracking.describe import Status, git_tags
-from mnist_study.tracking.resend import resend
+from mnist_study.tracking.resend import resend, waiting
 from mnist_study.tracking.store import check_store, database_path, store_uri, without_passwords
+from mnist_study.tracking.upload import Patience, send_command, within
 
 if TYPE_CHECKING:
     import optuna
@@ -45,10 +47,14 @@ class StudyRuns:
         self.uri = store_uri(settings.uri)
         check_store(self.uri)
         self.settings = settings
+        self._patience = Patience(self.uri)
+        self._opening = threading.Lock()
         self.runs: dict[str, str] = {}  # study name -> id of its own run, once that is known
 
     def open(self, study: optuna.Study) -> None:
         """Find or create the study's run; `close` does it if the store does not answer now.
+
+        A slow server does it while the search goes on.
 
         One controller of a study at a time.
         Raises: ConfigError if the study is tracked in another store.
@@ -56,7 +62,10 @@ class StudyRuns:
         if STUDY_ID not in study.user_attrs:
             study.set_user_attr(STUDY_ID, secrets.token_hex(8))
         try:
-            self._open(study)
+            client_for(self.settings)  # the import is not the store's fault
+            self._patience.briefly(lambda: self._open(study))
+        except TimeoutError:
+            _log.warning("MLflow is slow, the search does not wait for it")
         except ConfigError:
             raise
         except Exception as error:  # noqa: BLE001 - a search does not wait for its tracking
@@ -64,10 +73,12 @@ class StudyRuns:
             _log.warning("the study's run in MLflow is created at the end of the search: %s", why)
 
     def resume(self, study: optuna.Study) -> None:
-        """Set the study's run back to RUNNING."""
+        """A trial runs: set the study's run back to RUNNING."""
+        self._patience.searching = True
         if run_id := self.runs.get(study.study_name):
             try:
-                client_for(self.settings).update_run(run_id, status="RUNNING")
+                client = client_for(self.settings)
+                within(1.0, lambda: client.update_run(run_id, status="RUNNING"))
             except Exception as error:  # noqa: BLE001 - as above
                 _log.info("MLflow does not answer: %s", error)
 
@@ -81,29 +92,50 @@ class StudyRuns:
     ) -> bool:
         """Resend records left in `folder`, make every run agree with its trial, sum the study up.
 
+        After a search a slow server is waited for a bounded time; a command that only does this
+        has all the time that it takes.
+
         Args: figures, files: metrics and artifacts of the study's own run.
         Returns: whether everything has arrived; otherwise a warning gives the reason.
         """
+        runs = waiting(folder, self.uri)
         try:
-            self._open(study, closing=True)
-            errors = resend(folder, self.uri)
-            self.reconcile(study)
-            run_id = self.runs[study.study_name]
-            log_to_run(client_for(self.settings), run_id, metrics=figures, files=files)
-            searched = self.runs.get(study.user_attrs.get("follows") or "")
-            if searched and f"{CHAMPION}/seeds" in figures:  # the search's own run shows them, too
-                log_to_run(client_for(self.settings), searched, metrics=figures)
-            state = "interrupted" if status == "KILLED" else None  # a study is never pruned
-            set_run_status(self.settings, run_id, status, state=state)
+            errors = self._patience.at_end(
+                lambda: self._close(study, folder, figures, files, status), large=runs > 0
+            )
         except Exception as error:  # noqa: BLE001 - tracking must not cost the search its result
             errors = [_first_line(error)]
         if errors:
+            runs = waiting(folder, self.uri)
+            rest = f"; {runs} runs wait on disk, send them with: {send_command(folder)}"
             _log.warning(
-                "MLflow has not received all of study %s (%s); the same command sends the rest",
+                "MLflow has not received all of study %s (%s)%s%s",
                 study.study_name,
                 errors[0],
+                rest if runs else "",
+                "" if status == "KILLED" else "; the same command sends the rest",
             )
         return not errors
+
+    def _close(
+        self,
+        study: optuna.Study,
+        folder: Path,
+        figures: Mapping[str, float],
+        files: Mapping[str, Figure],
+        status: Status,
+    ) -> list[str]:
+        self._open(study, closing=True)
+        errors = resend(folder, self.uri)
+        self.reconcile(study, complete=not errors)
+        run_id = self.runs[study.study_name]
+        log_to_run(client_for(self.settings), run_id, metrics=figures, files=files)
+        searched = self.runs.get(study.user_attrs.get("follows") or "")
+        if searched and f"{CHAMPION}/seeds" in figures:  # the search's own run shows them, too
+            log_to_run(client_for(self.settings), searched, metrics=figures)
+        state = "interrupted" if status == "KILLED" else None  # a study is never pruned
+        set_run_status(self.settings, run_id, status, state=state)
+        return errors
 
     def create_parent(self, study_name: str, tags: Mapping[str, str], study_id: str = "") -> str:
         """Find the study's own run by its tags, or create it; RUNNING in both cases.
@@ -123,15 +155,16 @@ class StudyRuns:
         name = self.settings.run_name or study_name
         return str(client.create_run(experiment, None, all_tags, name).info.run_id)
 
-    def reconcile(self, study: optuna.Study) -> None:
+    def reconcile(self, study: optuna.Study, *, complete: bool = True) -> None:
         """Put every run of the study below its own, with the status and reason of its trial.
 
-        A trial that failed before it had a run, say for lack of memory, gets one. The run of a
-        trial that another machine works on is left alone; one of no trial becomes FAILED.
+        A trial that failed before it had a run, say for lack of memory, gets one if all that there
+        are have arrived (`complete`). The run of a trial that another machine works on is left
+        alone; one of no trial becomes FAILED.
         """
         client, parent = client_for(self.settings), self.runs[study.study_name]
         trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
-        without_run = {n: t for n, t in trials.items() if t.state.name == "FAIL"}
+        without_run = {n: t for n, t in trials.items() if complete and t.state.name == "FAIL"}
         query = f"tags.`{STUDY_ID}` = '{study.user_attrs[STUDY_ID]}'"
         for run in search_runs(self.settings, query):
             run_id, tags = run.info.run_id, run.data.tags
@@ -153,6 +186,10 @@ class StudyRuns:
             set_run_status(self.settings, run.info.run_id, *_ending(trial))
 
     def _open(self, study: optuna.Study, *, closing: bool = False) -> None:
+        with self._opening:  # the search may have begun before this was done
+            self._find_or_create(study, closing=closing)
+
+    def _find_or_create(self, study: optuna.Study, *, closing: bool) -> None:
         attrs, store = study.user_attrs, without_passwords(self.uri)
         run_id, path = attrs.get(PARENT), database_path(store)
         same_store = attrs.get(STORE) == store

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
 running: ContextVar[Trial | None] = ContextVar("running_trial", default=None)
-_deferred: ContextVar[ExitStack | None] = ContextVar("deferred", default=None)
+_deferred: ContextVar[dict[Callable[[], None], None] | None] = ContextVar("deferred", default=None)
 
 
 def current_trial() -> Trial | None:
@@ -31,26 +31,27 @@ def defer(wait: Callable[[], None]) -> None:
     """Let the next trial begin while some work of this one, an upload say, goes on.
 
     Args:
-        wait: returns when the work is done. It is called before another trial defers work and
-            before the worker ends; outside of a worker, at once.
+        wait: returns when the work is done, after a bounded time. It is called before the worker
+            ends, once however many trials defer it; outside of a worker, at once.
     """
     waits = _deferred.get()
     if waits is None:
         wait()
     else:
-        waits.close()  # what an earlier trial deferred
-        waits.callback(wait)
+        waits[wait] = None
 
 
 @contextmanager
 def deferring() -> Iterator[None]:
-    """Within, `defer` postpones work; on exit, the rest of it is waited for."""
-    with ExitStack() as waits:
-        token = _deferred.set(waits)
-        try:
-            yield
-        finally:
-            _deferred.reset(token)
+    """Within, `defer` postpones work; on exit it is waited for."""
+    waits: dict[Callable[[], None], None] = {}
+    token = _deferred.set(waits)
+    try:
+        yield
+    finally:
+        _deferred.reset(token)
+        for wait in waits:
+            wait()
 
 
 @dataclass(frozen=True)

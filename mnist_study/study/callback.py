@@ -149,7 +149,7 @@ class StudyTracking(StudyCallback):
             draw = pareto_figure if len(self.metrics) > 1 else study_figure
             pictures = {"study.png": draw(study, *self.metrics)} if study is self.searched else {}
             status: Status = "KILLED" if interrupted else "FINISHED"
-            arrived = self.runs.close(study, figures, pictures, status)
+            arrived = self.runs.close(study, folder, figures, pictures, status)
         if arrived and not interrupted:
             study.set_user_attr(SUMMED_UP, now)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,9 @@ from mnist_study.tracking.client import (
     set_run_status,
 )
 from mnist_study.tracking.describe import Status, git_tags
-from mnist_study.tracking.resend import resend
+from mnist_study.tracking.resend import resend, waiting
 from mnist_study.tracking.store import check_store, database_path, store_uri, without_passwords
+from mnist_study.tracking.upload import Patience, send_command, within
 
 if TYPE_CHECKING:
     import optuna
@@ -49,10 +51,14 @@ class StudyRuns:
         self.uri = store_uri(settings.uri)
         check_store(self.uri)
         self.settings = settings
+        self._patience = Patience(self.uri)
+        self._opening = threading.Lock()
         self.runs: dict[str, str] = {}  # study name -> id of its own run, once that is known
 
     def open(self, study: optuna.Study) -> None:
         """Find or create the study's run; `close` does it if the store does not answer now.
+
+        A slow server does it while the search goes on.
 
         One controller of a study at a time.
         Raises: ConfigError if the study is tracked in another store.
@@ -60,7 +66,10 @@ class StudyRuns:
         if STUDY_ID not in study.user_attrs:
             study.set_user_attr(STUDY_ID, secrets.token_hex(8))
         try:
-            self._open(study)
+            client_for(self.settings)  # the import is not the store's fault
+            self._patience.briefly(lambda: self._open(study))
+        except TimeoutError:
+            _log.warning("MLflow is slow, the search does not wait for it")
         except ConfigError:
             raise
         except Exception as error:  # noqa: BLE001 - a search does not wait for its tracking
@@ -68,29 +77,35 @@ class StudyRuns:
             _log.warning("the study's run in MLflow is created at the end of the search: %s", why)
 
     def resume(self, study: optuna.Study) -> None:
-        """Set the study's run back to RUNNING."""
+        """A trial runs: set the study's run back to RUNNING."""
+        self._patience.searching = True
         if run_id := self.runs.get(study.study_name):
             try:
-                client_for(self.settings).update_run(run_id, status="RUNNING")
+                client = client_for(self.settings)
+                within(1.0, lambda: client.update_run(run_id, status="RUNNING"))
             except Exception as error:  # noqa: BLE001 - as above
                 _log.info("MLflow does not answer: %s", error)
 
     def agree(self, study: optuna.Study, folder: Path) -> bool:
         """Resend records left in `folder`, and make every run agree with its trial.
 
+        After a search a slow server is waited for a bounded time; a command that only does this
+        has all the time that it takes.
         Returns: whether everything has arrived; otherwise a warning gives the reason.
         """
-        try:
+
+        def work() -> list[str]:
             self._open(study, closing=True)
             errors = resend(folder, self.uri)
-            self.reconcile(study)
-        except Exception as error:  # noqa: BLE001 - tracking must not cost the search its result
-            errors = [_first_line(error)]
-        return self._arrived(study, errors)
+            self.reconcile(study, complete=not errors)
+            return errors
+
+        return self._at_end(study, folder, work, large=waiting(folder, self.uri) > 0)
 
     def close(
         self,
         study: optuna.Study,
+        folder: Path,
         figures: Mapping[str, float],
         files: Mapping[str, Figure],
         status: Status,
@@ -100,7 +115,8 @@ class StudyRuns:
         Args: figures, files: metrics and artifacts.
         Returns: as `agree`.
         """
-        try:
+
+        def work() -> list[str]:
             client, run_id = client_for(self.settings), self.runs[study.study_name]
             log_to_run(client, run_id, metrics=figures, files=files)
             searched = self.runs.get(study.user_attrs.get("follows") or "")
@@ -108,16 +124,26 @@ class StudyRuns:
                 log_to_run(client, searched, metrics=figures)
             state = "interrupted" if status == "KILLED" else None  # a study is never pruned
             set_run_status(self.settings, run_id, status, state=state)
-        except Exception as error:  # noqa: BLE001 - as above
-            return self._arrived(study, [_first_line(error)])
-        return True
+            return []
 
-    def _arrived(self, study: optuna.Study, errors: Sequence[str]) -> bool:
+        return self._at_end(study, folder, work, large=False)
+
+    def _at_end(
+        self, study: optuna.Study, folder: Path, work: Callable[[], list[str]], *, large: bool
+    ) -> bool:
+        """Do the last work, which returns errors; warn of what has not arrived."""
+        try:
+            errors = self._patience.at_end(work, large=large)
+        except Exception as error:  # noqa: BLE001 - tracking must not cost the search its result
+            errors = [_first_line(error)]
         if errors:
+            runs = waiting(folder, self.uri)
+            rest = f"; {runs} runs wait on disk, send them with: {send_command(folder)}"
             _log.warning(
-                "MLflow has not received all of study %s (%s); the same command sends the rest",
+                "MLflow has not received all of study %s (%s)%s; the same command sends the rest",
                 study.study_name,
                 errors[0],
+                rest if runs else "",
             )
         return not errors
 
@@ -139,11 +165,12 @@ class StudyRuns:
         name = self.settings.run_name or study_name
         return str(client.create_run(experiment, None, all_tags, name).info.run_id)
 
-    def reconcile(self, study: optuna.Study) -> None:
+    def reconcile(self, study: optuna.Study, *, complete: bool = True) -> None:
         """Put every run of the study below its own, with the status and reason of its trial.
 
-        A finished trial without a run (it failed before it had one, or the store has lost it) gets
-        one. The run of a trial that another machine works on is left alone.
+        If all runs that there are have arrived (`complete`), a finished trial without one gets one:
+        it failed before it had a run, or neither the store nor its folder has it. The run of a
+        trial that another machine works on is left alone.
         """
         client, parent = client_for(self.settings), self.runs[study.study_name]
         query = f"tags.`{STUDY_ID}` = '{study.user_attrs[STUDY_ID]}'"
@@ -161,7 +188,7 @@ class StudyRuns:
             if trial.state.is_finished() and _ending(trial)[0] != run.info.status:
                 set_run_status(self.settings, run.info.run_id, *_ending(trial))
         for number, trial in trials.items():
-            if number not in newest and trial.state.is_finished():
+            if complete and number not in newest and trial.state.is_finished():
                 self._create_placeholder(study, trial)
 
     def _detach(self, run: Run) -> None:
@@ -185,6 +212,10 @@ class StudyRuns:
         set_run_status(self.settings, run_id, *_ending(trial))
 
     def _open(self, study: optuna.Study, *, closing: bool = False) -> None:
+        with self._opening:  # the search may have begun before this was done
+            self._find_or_create(study, closing=closing)
+
+    def _find_or_create(self, study: optuna.Study, *, closing: bool) -> None:
         attrs, store = study.user_attrs, without_passwords(self.uri)
         run_id, path = attrs.get(PARENT), database_path(store)
         same_store = attrs.get(STORE) == store

@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from mnist_study.config import TrackingConfig
 from mnist_study.tracking.describe import Status, ending_tags
 from mnist_study.tracking.figures import preload
 from mnist_study.tracking.outbox import Record
-from mnist_study.tracking.store import database_path, first_use, store_uri
+from mnist_study.tracking.store import database_path, first_use, store_uri, without_passwords
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,7 +122,7 @@ def create_run(uri: str, header: Record, again: bool) -> str:
 
     client, experiment = connect(uri), experiment_id(uri, header["experiment"])
     tags = header["tags"] | {_TOKEN: header["token"]}
-    if header["parent"]:
+    if header.get("parent") and without_passwords(uri) == header["uri"]:  # not a copy
         tags["mlflow.parentRunId"] = header["parent"]
     query = f"tags.`{_TOKEN}` = '{header['token']}'"
     found = client.search_runs([experiment], query, max_results=1) if again else []
@@ -204,6 +204,21 @@ def set_run_status(
     client = client_for(settings)
     log_to_run(client, run_id, tags=ending_tags(status, reason, state))
     client.set_terminated(run_id, status)
+
+
+def stored_ids(uri: str, run_ids: Collection[str]) -> set[str]:
+    """Which of these runs the store has, in any experiment; deleted on a page of MLflow counts."""
+    from mlflow.entities import ViewType
+
+    client, wanted = connect(uri), sorted(run_ids)
+    experiments = [e.experiment_id for e in client.search_experiments(ViewType.ALL)]
+    found: set[str] = set()
+    for first in range(0, len(wanted), 100):
+        listed = ", ".join(f"'{run_id}'" for run_id in wanted[first : first + 100])
+        query = f"attributes.run_id IN ({listed})"
+        page = client.search_runs(experiments, query, ViewType.ALL, max_results=100)
+        found |= {str(run.info.run_id) for run in page}
+    return found
 
 
 def children(settings: TrackingConfig, parent_id: str) -> list[StoredRun]:

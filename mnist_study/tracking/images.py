@@ -124,3 +124,12 @@ def encode(image: Indexed) -> dict[str, bytes]:
     drawn.save(png, "PNG", compress_level=1)
     drawn.save(webp, "WEBP", lossless=True, quality=10, method=0)
     return {".png": png.getvalue(), ".webp": webp.getvalue()}
+
+
+def png_of(webp: bytes) -> bytes:
+    """The same pixels as .png: of an image that `encode` has made, the .webp is enough to keep."""
+    from PIL import Image
+
+    png = io.BytesIO()
+    Image.open(io.BytesIO(webp)).save(png, "PNG", compress_level=1)
+    return png.getvalue()

@@ -86,7 +86,7 @@ class Recorder:
         self.record = record
         self._token = uuid.uuid4()  # marks the run in the store, whoever creates it there
         self._name = run_name(record.network, record.params)
-        self.outbox = Outbox.create(record.folder, self._header(settings, uri))
+        self.outbox = Outbox.create(record.folder, self._header(settings, uri), uri)
         classes = map(str, range(record.dataset.classes))
         self._titles = list(classes) if len(record.network.weights) == 1 else None  # of the units
         self._curves: defaultdict[str, Curve] = defaultdict(list)
@@ -168,7 +168,7 @@ class Recorder:
         if record.stride > 1:
             tags[THINNED] = f"one of {record.stride} points, all of them in {CURVES}"
         return {
-            "uri": uri,
+            "uri": without_passwords(uri),
             "experiment": settings.experiment,
             "name": settings.run_name or self._name,
             "token": self._token.hex,

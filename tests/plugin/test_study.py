@@ -169,7 +169,9 @@ def test_a_study_of_failures_is_never_complete(tmp_path):
     """Exit code 1; the same command runs them again, once what was wrong is mended."""
     broken = ("fail=file", "depth=1", "hydra.sweeper.n_trials=2")
     done = sweep(tmp_path, *broken, code=1)
-    assert "no trial was completed; continue with: python " in done.stderr
+    assert (
+        "no trial was completed, 0 pruned, 2 failed; mended, continue with: python " in done.stderr
+    )
     (tmp_path / "needed.txt").touch()
     again = sweep(tmp_path, *broken)
     assert "2 failed trials are tried again" in again.stdout

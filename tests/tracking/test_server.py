@@ -12,8 +12,9 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState, create_trial
 
 from mnist_study.study.runs import StudyRuns, trial_tags
-from mnist_study.tracking import open_tracker, uploader
+from mnist_study.tracking import open_tracker
 from mnist_study.tracking.client import ensure_experiment, log_to_run, set_run_status
+from mnist_study.tracking.upload import uploader
 from tests import tracked
 from tests.tracked import expected, files, history, track
 
@@ -77,7 +78,7 @@ def test_a_killed_server_loses_and_doubles_nothing(server: Server, tmp_path, mon
 def test_a_hanging_server_does_not_hold_up_the_training(server: Server, tmp_path, monkeypatch):
     """Events pass at their own speed while the store hangs; the end waits a bounded time."""
     monkeypatch.setattr(uploader, "SLOW_TIMEOUT", 0.5)
-    monkeypatch.setattr("mnist_study.tracking.uploader.create_run", lambda *_: time.sleep(3))
+    monkeypatch.setattr("mnist_study.tracking.upload.sending.create_run", lambda *_: time.sleep(3))
     started = time.perf_counter()
     with open_tracker(tracked.settings(server.uri), tracked.record(tmp_path)) as tracker:
         list(tracker.follow(tracked.events()))

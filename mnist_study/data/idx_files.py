@@ -165,5 +165,5 @@ def read(files: Mapping[Path, bytes]) -> Table:
     np.concatenate(images, out=table.images.reshape(shape))
     table.labels[:] = np.searchsorted(classes, np.concatenate(labels))
     if table.all_equal:
-        raise ValueError(f"{pairs[0][0]}: images must differ, all {shape[0]} are equal")
+        raise ValueError(f"{pairs[0][0]}: images must differ, all {len(training)} are equal")
     return table.sealed()

@@ -143,7 +143,7 @@ def read(tree: Tree, background: str | None = None) -> Table:
             raise ValueError(f"{path}: must have {facts} pixels")
         table.images[row], table.labels[row] = image.reshape(-1), label
     if table.all_equal:
-        raise ValueError(f"{tree.parts[0]}: images must differ, all {len(files)} are equal")
+        raise ValueError(f"{tree.parts[0]}: images must differ, all {len(training)} are equal")
     return table.sealed()
 
 

@@ -52,8 +52,8 @@ class Table:
 
     @property
     def all_equal(self) -> bool:
-        """Whether all images are equal, as strokes on a background of their colour."""
-        return bool((self.images == self.images[0]).all())
+        """Whether the training images are equal, as strokes on a background of their colour."""
+        return bool((self.images[: self.training] == self.images[0]).all())
 
     @property
     def digest(self) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_study.config import ConfigError, TrainingConfig, build, section
@@ -80,7 +81,7 @@ def compose_run(config: DictConfig) -> Run:
     Raises: ConfigError with one sentence for whatever a user can get wrong.
     """
     settings = section(config, TrainingConfig)
-    dataset = _dataset(OmegaConf.to_yaml(config.data))
+    dataset = _dataset(OmegaConf.to_yaml(_located(config.data)))
     images = len(dataset.train.labels)
     batch_size = images if settings.batch_size == "all" else int(settings.batch_size)
     if batch_size > images:
@@ -108,6 +109,16 @@ def compose_run(config: DictConfig) -> Run:
         epoch_steps=steps,
         rng=batch_rng,
     )
+
+
+def _located(data: DictConfig) -> DictConfig:
+    """Section `data`, its folders seen from where the command was started, not from a run's own."""
+    data = copy.deepcopy(data)
+    for key in ("root", "cache"):
+        folder = None if OmegaConf.is_missing(data, key) else data.get(key)
+        if isinstance(folder, str) and folder and not folder.startswith("~"):
+            data[key] = to_absolute_path(folder)
+    return data
 
 
 @functools.lru_cache(maxsize=1)

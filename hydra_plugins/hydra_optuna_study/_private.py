@@ -139,10 +139,7 @@ class KernelLock(BaseJournalFileLock):
         except OSError as error:
             if is_disk_full(error):
                 raise
-            link = f"it is a link; remove it ({error.strerror})"
-            abort(
-                f"{KEY}: no lock {self.path}: {link if self.path.is_symlink() else error.strerror}"
-            )
+            abort(f"{KEY}: no lock {self.path}: {error.strerror}")
         fcntl.flock(self.handle, fcntl.LOCK_EX)
         if self.repair:
             _remove_torn_line(self.file)

@@ -148,7 +148,7 @@ def resolved(text: str) -> str:
     return str(OmegaConf.create({"text": text}).text)
 
 
-def find_storage(storage: str | None, folder: Path) -> StorageLocation:
+def find_storage(storage: str | None, folder: Path, *, reading: bool = False) -> StorageLocation:
     """The location that `hydra.sweeper.storage` means; null is a journal file in `folder`.
 
     Nothing is created, and no existing file is accepted that is not a study's.
@@ -167,7 +167,7 @@ def find_storage(storage: str | None, folder: Path) -> StorageLocation:
     if name in ("", ":memory:"):
         _refuse(f"a file must be named, got {url!r}")
     path = Path(os.path.abspath(name))
-    _check_place(path)
+    _check_place(path, reading=reading)
     if path.exists() and path.stat().st_size:
         (_check_database if prefix else _check_journal)(path)
     return StorageLocation(f"{prefix}{path}")
@@ -177,21 +177,23 @@ def _refuse(reason: str) -> NoReturn:
     abort(f"{KEY}: {reason}")
 
 
-def _check_place(path: Path) -> None:
+def _check_place(path: Path, *, reading: bool) -> None:
     """Refuse what is no file, or cannot become one."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        if problem := no_place(path):
+        if not reading and (problem := no_place(path)):
             _refuse(problem)
-        return
+        mode = stat.S_IFREG
     except OSError as error:
         _refuse(f"{path}: {error.strerror}")
-    if stat.S_ISDIR(mode):
-        _refuse(f"{path} is a folder; name a file in it, {path / 'study.journal'} say")
     if not stat.S_ISREG(mode):
-        _refuse(f"{path} is neither a file nor absent")
-    if not os.access(path, os.R_OK | os.W_OK):
+        folder = f"a folder; name a file in it, {path / 'study.journal'} say"
+        _refuse(f"{path} is {folder if stat.S_ISDIR(mode) else 'neither a file nor absent'}")
+    for purpose in ("claim", "write", "callback"):
+        if (lock := KernelLock(path, purpose).path).is_symlink():
+            _refuse(f"{lock} is a link, which no lock may be; remove it")
+    if path.exists() and not os.access(path, os.R_OK if reading else os.R_OK | os.W_OK):
         _refuse(f"no permission to read and write {path}")
 
 
@@ -235,7 +237,7 @@ def _check_server(location: StorageLocation) -> StorageLocation:
         host = make_url(location.url).host
     except Exception:  # noqa: BLE001  # its message may show the password
         _refuse(f"{form}, PORT a number, got {location.public}")
-    if host and "@" in host:
+    if "@" in (host or ""):
         _refuse(f"{form}, with %40 for each @ of the password, got {location.public}")
     try:
         with _engine(location.url).connect():

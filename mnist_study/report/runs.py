@@ -106,7 +106,7 @@ class ReportRuns:
 
 def find_study(settings: TrackingConfig, name: str) -> StoredRun | None:
     """A study's own run, the newest of that name, if the store has it."""
-    found = search_runs(settings, f"tags.{STUDY} = '{name}' and tags.kind = 'study'")
+    found = search_runs(settings, {STUDY: name, "kind": "study"})
     return found[-1] if found else None
 
 

@@ -113,9 +113,8 @@ class StudyRuns:
         """
         client, experiment = client_for(self.settings), ensure_experiment(self.settings)
         own = {STUDY: study_name, "kind": "study"} | ({STUDY_ID: study_id} if study_id else {})
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in own.items())
-        if found := client.search_runs([experiment], query, max_results=1):
-            run_id = str(found[0].info.run_id)
+        if found := search_runs(self.settings, own):
+            run_id = str(found[-1].info.run_id)
             log_to_run(client, run_id, tags=tags)
             client.update_run(run_id, status="RUNNING")
             return run_id
@@ -132,8 +131,7 @@ class StudyRuns:
         client, parent = client_for(self.settings), self.runs[study.study_name]
         trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
         without_run = {n: t for n, t in trials.items() if t.state.name == "FAIL"}
-        query = f"tags.`{STUDY_ID}` = '{study.user_attrs[STUDY_ID]}'"
-        for run in search_runs(self.settings, query):
+        for run in search_runs(self.settings, {STUDY_ID: study.user_attrs[STUDY_ID]}):
             run_id, tags = run.info.run_id, run.data.tags
             if tags.get("kind") == "study":
                 continue
@@ -158,8 +156,8 @@ class StudyRuns:
         same_store = attrs.get(STORE) == store
         # A database that exists still has the study's run; at the end of a search, ask it.
         trusted = same_store and not closing and (path is None or path.exists())
-        query = f"attributes.run_id = '{run_id}'"
-        if run_id is not None and not trusted and not search_runs(self.settings, query):
+        own = {STUDY_ID: attrs[STUDY_ID], "kind": "study"}
+        if run_id is not None and not trusted and not search_runs(self.settings, own):
             if not same_store:
                 raise ConfigError(
                     f"tracking.uri must be where study {study.study_name} is tracked already, "

@@ -37,7 +37,7 @@ class Outbox:
         Raises: BlockingIOError if a running process has them open; OSError if they cannot be read.
         """
         self.folder = folder
-        self._file = (folder / RECORDS).open("a+b", buffering=0)
+        self._file = open(folder / RECORDS, "a+b", buffering=0, opener=_private)  # noqa: SIM115 - held
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -125,4 +125,16 @@ class Outbox:
 
 def find_outboxes(folder: Path) -> list[Path]:
     """The folders of records in and below `folder`: of a run, or of all runs of a study."""
-    return sorted(path.parent for path in folder.rglob(RECORDS))
+    return sorted(path.parent for path in folder.rglob(RECORDS) if _is_ours(path))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file of that name begins as records do; another's is never opened for writing."""
+    with path.open("rb") as file:
+        head = file.readline(200)
+    return path.parent.name == FOLDER and (not head or head.startswith(b'{"uri":'))
+
+
+def _private(path: str, flags: int) -> int:
+    """Open for nobody else to read, and through no link: the records name a server."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

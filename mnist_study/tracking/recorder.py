@@ -168,7 +168,7 @@ class Recorder:
         if record.stride > 1:
             tags[THINNED] = f"one of {record.stride} points, all of them in {CURVES}"
         return {
-            "uri": uri,
+            "uri": without_passwords(uri),
             "experiment": settings.experiment,
             "name": settings.run_name or self._name,
             "token": self._token.hex,

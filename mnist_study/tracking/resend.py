@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mnist_study.tracking.outbox import RECORDS, Outbox, find_outboxes
-from mnist_study.tracking.store import store_uri
+from mnist_study.tracking.store import store_uri, without_passwords
 from mnist_study.tracking.uploader import upload
 
 
@@ -30,7 +30,7 @@ def _resend_run(folder: Path, uri: str | None) -> tuple[str, Exception | None]:
             sent = 0 if outbox.empty else _upload_rest(outbox, uri)
             text = f"{sent} records sent, run {outbox.run_id}"
     except Exception as why:  # noqa: BLE001 - whatever the store says, the other runs are tried
-        text, error = str(why), why
+        text, error = without_passwords(str(why)), why
     return f"{folder.parent}: {text}".splitlines()[0], error
 
 

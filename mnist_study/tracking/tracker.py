@@ -12,7 +12,7 @@ from mnist_study.nn.training import Event
 from mnist_study.tracking.client import experiment_id
 from mnist_study.tracking.describe import Status, ending, ending_tags
 from mnist_study.tracking.recorder import Recorder, RunRecord
-from mnist_study.tracking.store import check_store, how_to_open, store_uri
+from mnist_study.tracking.store import check_store, how_to_open, store_uri, with_password
 from mnist_study.tracking.uploader import Uploader
 
 Defer = Callable[[Callable[[], None]], None]  # takes a function that waits, to be called later
@@ -93,7 +93,8 @@ class RunTracker(Tracker):
             self._uploader.finish()
 
     def hint(self) -> str:
-        uri, name = self._outbox.header["uri"], self._outbox.header["experiment"]
+        uri = with_password(self._outbox.header["uri"])
+        name = self._outbox.header["experiment"]
         return how_to_open(uri, experiment_id(uri, name) if self.run_id else None, self.run_id)
 
     def _safely(self, write: Callable[[], None]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mnist_study.tracking.client import Client, connect, create_run, log_points, log_to_run
 from mnist_study.tracking.outbox import Outbox, Record
+from mnist_study.tracking.store import with_password, without_passwords
 
 INTERVAL = 5.0  # seconds between two uploads: curves move while one watches, at no cost to the run
 RETRY = 2.0  # seconds before another try
@@ -38,7 +39,7 @@ class Uploader(threading.Thread):
                 self.error = None
             except Exception as error:  # noqa: BLE001 - whatever the store says, the training goes on
                 if self.error is None:
-                    _log.info("the upload is tried again: %s", error)
+                    _log.info("the upload is tried again: %s", without_passwords(str(error)))
                 self.error = error
             if last and self.error is None:
                 break
@@ -62,7 +63,7 @@ class Uploader(threading.Thread):
                 _log.warning(
                     "MLflow has not received all of this run (%s); "
                     "send it later with: python -m mnist_study.tracking send %s",
-                    (str(self.error or "") or "no answer").splitlines()[0],
+                    without_passwords(str(self.error or "") or "no answer").splitlines()[0],
                     self._outbox.folder.parent,
                 )
 
@@ -75,7 +76,7 @@ def upload(outbox: Outbox, uri: str | None = None) -> None:
 
     Raises: what MLflow raises if it cannot; what had arrived by then is marked.
     """
-    uri = uri or outbox.header["uri"]
+    uri = uri or with_password(outbox.header["uri"])
     client = connect(uri)
     run_id = outbox.run_id
     if run_id is None:

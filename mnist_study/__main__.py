@@ -5,6 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+from hydra_plugins.hydra_optuna_study import hide_password
 from mnist_study.cli import needs_multirun, validate
 from mnist_study.config import CONF
 from mnist_study.console import abort
@@ -21,6 +22,7 @@ def main(config: DictConfig) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = map(hide_password, sys.argv[1:])
     if sentence := validate(sys.argv[1:]):
         abort(sentence)
     if needs_multirun(sys.argv):

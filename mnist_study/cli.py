@@ -1,10 +1,19 @@
-"""Checks of the command line before Hydra composes it: one sentence instead of ten."""
+"""Checks at the door: of the command line before Hydra composes it, of a run before it begins."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from hydra_plugins.hydra_optuna_study import hide_passwords
+from mnist_study.console import abort
 
 LAUNCHERS = {  # engine -> the package with its launcher, and our extra that brings it
     "ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
@@ -36,3 +45,18 @@ def validate(words: Sequence[str]) -> str | None:
         if re.fullmatch("engine|sampler|pruner", group) and not is_search(words):
             return f"{word} is for a search, and +sweep=... is missing; try +sweep=optuna"
     return None
+
+
+class Door(Callback):
+    """What Hydra calls before a run's first file is written (`hydra.callbacks`)."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Hide passwords, and make the run's folder, or end with one sentence."""
+        hide_passwords(config)
+        folder, reason = Path(str(config.hydra.run.dir)), "no permission to write in it"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = str(error.strerror)
+        if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            abort(f"hydra.run.dir must be a folder to write to, got {folder}: {reason}")

@@ -10,12 +10,13 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from ._process import Process, abort, cores, this_process
+from ._process import Process, abort, cores, study_name, sweep_folder, this_process
 from ._program import FollowUp
 from ._samplers import grid_size, validate_nodes
 from ._space import Space, override_lines, read_space
-from ._storage import StorageLocation, find_storage
+from ._storage import StorageLocation, find_storage, resolved
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,14 @@ def read_sweep_config(
 
     Raises: SystemExit(2) after one sentence that names the key.
     """
-    folder = Path(str(config.hydra.sweep.dir)).absolute()
+    name, folder = study_name(settings["study_name"]), sweep_folder(config.hydra.sweep.dir)
     space = read_space(settings["params"], arguments, settings["conditions"], loader)
     directions = _directions(settings["direction"])
     sweep = SweepConfig(
-        study_name=str(settings["study_name"]),
+        study_name=name,
         n_trials=_budget(settings["n_trials"], settings["sampler"], space),
         workers=_workers(settings["workers"], config),
-        storage=find_storage(settings["storage"], folder),
+        storage=find_storage(_address(settings, config), folder),
         folder=folder,
         space=space,
         directions=directions,
@@ -83,6 +84,11 @@ def read_sweep_config(
             f"must hold, got workers={settings['workers']}; storage=null takes any number"
         )
     validate_nodes(sweep.sampler, sweep.pruner, space, len(directions))
+    if sweep.storage.is_server and "CmaEsSampler" in str(sweep.sampler):
+        abort(
+            "hydra.sweeper.sampler: CmaEsSampler unpickles what the storage holds, so whoever may "
+            "write to that database could run code here; take another sampler, or storage=null"
+        )
     return sweep
 
 
@@ -103,6 +109,19 @@ def follow_up_config(sweep: SweepConfig, follow: FollowUp, loader: ConfigLoader)
         sampler=_node("sampler", follow.sampler),
         pruner=_node("pruner", follow.pruner),
     )
+
+
+def _address(settings: Mapping[str, Any], config: DictConfig) -> str | None:
+    """`hydra.sweeper.storage`, its references to environment variables as they are.
+
+    So no process writes down what they stand for, and each looks it up itself.
+    """
+    plain: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    try:
+        resolved(str(plain["storage"]))
+    except OmegaConfBaseException:  # it refers to the configuration, too
+        return None if settings["storage"] is None else str(settings["storage"])
+    return None if plain["storage"] is None else str(plain["storage"])
 
 
 def _node(key: str, node: Any) -> Mapping[str, Any] | None:

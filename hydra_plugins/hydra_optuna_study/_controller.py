@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from ._config import SweepConfig, difference, follow_up_config, identity, read_sweep_config
 from ._launch import App
 from ._process import abort, is_disk_full, one_line, stop_on_signal, stop_requested
-from ._program import StudyCallback, instantiate
+from ._program import StudyCallback, instantiate, without_passwords
 from ._progress import Progress, sum_up
 from ._trials import (
     TrialsByState,
@@ -100,7 +100,12 @@ def _create_or_load(sweep: SweepConfig, composed: DictConfig, follows: str | Non
     """
     given = identity(sweep, composed)
     if sweep.storage.file:
-        sweep.storage.file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            sweep.storage.file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if is_disk_full(error):
+                raise
+            abort(f"hydra.sweeper.storage: {sweep.storage.file}: {error.strerror}")
     with sweep.storage.lock():
         name, storage = sweep.study_name, sweep.storage.open()
         try:  # `load_if_exists` would write to a journal each time
@@ -224,7 +229,10 @@ def _warn(sentence: str) -> None:
 
 def _continue_with() -> str:
     words = [word for word in sys.orig_argv[1:] if "hydra.sweeper.retry_failed=" not in word]
-    return f"continue with: {shlex.join(['python', *words])}"
+    command = shlex.join(["python", *words])
+    shown = without_passwords(command)
+    fill_in = "" if shown == command else " (*** is a password, to be filled in)"
+    return f"continue with: {shown}{fill_in}"
 
 
 def _begin_anew(sweep: SweepConfig) -> str:

@@ -1,4 +1,4 @@
-"""What a program may use: its trial, deferred work, a callback around a study, `instantiate`.
+"""What a program may use: its trial, deferred work, a callback around a study, hidden passwords.
 
 It imports no Optuna, so that a run without a study does not pay for it.
 """
@@ -6,14 +6,17 @@ It imports no Optuna, so that a run without a study does not pay for it.
 from __future__ import annotations
 
 import functools
+import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, read_write
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -115,3 +118,53 @@ def instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
         if not node.get("_partial_"):
             return target(**extra)
         return functools.partial(target, **extra) if extra else target
+
+
+# user:PASSWORD@ up to the last @, since people forget to write one of their password as %40; or
+# &password=PASSWORD. A reference to an environment variable is no secret, and stays.
+_PASSWORD = re.compile(
+    r"""((?<=://)(?:\$\{[^}]*\}|[^:/$\s'"])*:)((?:(?!\$\{|,\w+://)[^\s'"])+)(?=@)"""
+    r"""|([?&]password=)((?:(?!\$\{)[^&\s'"])+)"""
+)
+
+
+def without_passwords(text: str) -> str:
+    """`text` with *** for the password of every address in it."""
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[3]}***", text)
+
+
+def hide_password(override: str) -> str:
+    """An override `key=value` whose value refers to its password: see `hide_passwords`."""
+    key = re.split("[=@]", override)[0]
+    return _hidden(override, key)
+
+
+def hide_passwords(config: DictConfig) -> None:
+    """Move every password of an address into an environment variable, and leave a reference to it.
+
+    What Hydra and launchers write down, and send to workers, has the reference. Processes that are
+    started here inherit the variable; on another machine it must be set.
+    """
+    _hide_below(config, OmegaConf.to_container(config, resolve=False), "")
+
+
+def _hide_below(node: Any, plain: Any, prefix: str) -> None:
+    for key, value in plain.items() if isinstance(plain, dict) else enumerate(plain):
+        if isinstance(value, dict | list):
+            _hide_below(node[key], value, f"{prefix}{key}_")
+        elif isinstance(value, str) and _PASSWORD.search(value):
+            overrides = prefix.startswith("hydra_overrides_")
+            with read_write(node):
+                node[key] = hide_password(value) if overrides else _hidden(value, f"{prefix}{key}")
+
+
+def _hidden(text: str, key: str) -> str:
+    name = re.sub(r"\W+", "_", key).strip("_").upper() + "_PASSWORD"
+    names = chain([name], (f"{name}_{number}" for number in count(2)))
+
+    def refer(found: re.Match[str]) -> str:
+        variable = next(names)
+        os.environ[variable] = found[2] or found[4]
+        return f"{found[1] or found[3]}${{oc.env:{variable}}}"
+
+    return _PASSWORD.sub(refer, text)

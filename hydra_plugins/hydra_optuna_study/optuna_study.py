@@ -46,7 +46,10 @@ class OptunaStudySweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what Hydra passes."""
+        """Keep what Hydra passes; passwords in it are hidden before anything is written."""
+        from ._program import hide_passwords
+
+        hide_passwords(config)
         self.app = (config, hydra_context, task_function)
 
     def sweep(self, arguments: list[str]) -> Any:

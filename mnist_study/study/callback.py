@@ -16,6 +16,7 @@ from mnist_study.config import ConfigError, StudyConfig, TrackingConfig, Trainin
 from mnist_study.console import abort
 from mnist_study.nn.training import EpochEnded, Event, Finished
 from mnist_study.run import compose_run, scaled
+from mnist_study.study.agreement import trial_tags
 from mnist_study.study.champion import (
     champion_accuracy,
     champion_line,
@@ -25,7 +26,7 @@ from mnist_study.study.champion import (
     summary,
 )
 from mnist_study.study.figure import pareto_figure, study_figure
-from mnist_study.study.runs import PARENT, STORE, StudyRuns, trial_tags
+from mnist_study.study.runs import PARENT, STORE, StudyRuns
 from mnist_study.tracking.describe import Status
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_study.config import ConfigError, TrackingConfig
+from mnist_study.study.agreement import STUDY, STUDY_ID, reconcile
 from mnist_study.study.champion import CHAMPION
 from mnist_study.tracking.client import (
     client_for,
@@ -26,19 +27,10 @@ from mnist_study.tracking.upload import Patience, send_command, within
 if TYPE_CHECKING:
     import optuna
     from matplotlib.figure import Figure
-    from mlflow.entities import Run
-    from optuna.trial import FrozenTrial
 
 # Attributes of an Optuna study.
 PARENT = "mlflow.run_id"  # its own run, the parent of its trials'
 STORE = "mlflow.store"  # the address of the store that has it
-STUDY_ID = "study.id"  # of its runs' tags, too: studies of one name may share a store
-
-# Tags of runs.
-TRIAL = "optuna.trial_number"  # of a child run
-STUDY = "study"  # of parent and children: the study's name
-
-FINAL = [f"{s}/{f}" for s in ("train", "validation", "test") for f in ("accuracy", "loss")]
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +89,8 @@ class StudyRuns:
         def work() -> list[str]:
             self._open(study, closing=True)
             errors = resend(folder, self.uri)
-            self.reconcile(study, complete=not errors)
+            run_id = self.runs[study.study_name]
+            reconcile(self.settings, study, run_id, complete=not errors)
             return errors
 
         return self._at_end(study, folder, work, large=waiting(folder, self.uri) > 0)
@@ -155,61 +148,14 @@ class StudyRuns:
         """
         client, experiment = client_for(self.settings), ensure_experiment(self.settings)
         own = {STUDY: study_name, "kind": "study"} | ({STUDY_ID: study_id} if study_id else {})
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in own.items())
-        if found := client.search_runs([experiment], query, max_results=1):
-            run_id = str(found[0].info.run_id)
+        if found := search_runs(self.settings, own):
+            run_id = str(found[-1].info.run_id)
             log_to_run(client, run_id, tags=tags)
             client.update_run(run_id, status="RUNNING")
             return run_id
         all_tags = git_tags() | dict(self.settings.tags) | dict(tags) | own
         name = self.settings.run_name or study_name
         return str(client.create_run(experiment, None, all_tags, name).info.run_id)
-
-    def reconcile(self, study: optuna.Study, *, complete: bool = True) -> None:
-        """Put every run of the study below its own, with the status and reason of its trial.
-
-        If all runs that there are have arrived (`complete`), a finished trial without one gets one:
-        it failed before it had a run, or neither the store nor its folder has it. The run of a
-        trial that another machine works on is left alone.
-        """
-        client, parent = client_for(self.settings), self.runs[study.study_name]
-        query = f"tags.`{STUDY_ID}` = '{study.user_attrs[STUDY_ID]}'"
-        runs = [r for r in search_runs(self.settings, query) if r.data.tags.get("kind") != "study"]
-        # Read after the runs: whatever has a run by now is a trial by now.
-        trials = {str(trial.number): trial for trial in study.get_trials(deepcopy=False)}
-        newest = {r.data.tags.get(TRIAL): r for r in sorted(runs, key=lambda r: r.info.start_time)}
-        for run in runs:
-            trial = trials.get(run.data.tags.get(TRIAL))
-            if trial is None or newest[run.data.tags.get(TRIAL)] is not run:
-                self._detach(run)
-                continue
-            if run.data.tags.get("mlflow.parentRunId") != parent:  # it began without one, say
-                log_to_run(client, run.info.run_id, tags={"mlflow.parentRunId": parent})
-            if trial.state.is_finished() and _ending(trial)[0] != run.info.status:
-                set_run_status(self.settings, run.info.run_id, *_ending(trial))
-        for number, trial in trials.items():
-            if complete and number not in newest and trial.state.is_finished():
-                self._create_placeholder(study, trial)
-
-    def _detach(self, run: Run) -> None:
-        """End a run of no trial: the study's journal was cut, and its number is another's now."""
-        reason = "its study has lost this trial"
-        client = client_for(self.settings)
-        for tag in {TRIAL, STUDY_ID, "mlflow.parentRunId"} & run.data.tags.keys():
-            client.delete_tag(run.info.run_id, tag)
-        set_run_status(self.settings, run.info.run_id, "FAILED", reason)
-
-    def _create_placeholder(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """A run with what the study itself knows of a trial."""
-        client, experiment = client_for(self.settings), ensure_experiment(self.settings)
-        tags = trial_tags(study, trial.number) | {"mlflow.parentRunId": self.runs[study.study_name]}
-        run_id = client.create_run(experiment, None, tags, f"trial {trial.number}").info.run_id
-        names = study.user_attrs.get("identity", {}).get("metric", [])
-        values = trial.values if trial.state.name == "COMPLETE" else []
-        named = [f"final/{n.replace('/', '_')}" if n in FINAL else n for n in names]
-        metrics = dict(zip(named, values, strict=False))
-        log_to_run(client, run_id, params=trial.params, metrics=metrics)
-        set_run_status(self.settings, run_id, *_ending(trial))
 
     def _open(self, study: optuna.Study, *, closing: bool = False) -> None:
         with self._opening:  # the search may have begun before this was done
@@ -221,8 +167,8 @@ class StudyRuns:
         same_store = attrs.get(STORE) == store
         # A database that exists still has the study's run; at the end of a search, ask it.
         trusted = same_store and not closing and (path is None or path.exists())
-        query = f"attributes.run_id = '{run_id}'"
-        if run_id is not None and not trusted and not search_runs(self.settings, query):
+        own = {STUDY_ID: attrs[STUDY_ID], "kind": "study"}
+        if run_id is not None and not trusted and not search_runs(self.settings, own):
             if not same_store:
                 raise ConfigError(
                     f"tracking.uri must be where study {study.study_name} is tracked already, "
@@ -237,22 +183,6 @@ class StudyRuns:
         if not same_store and "***" not in store:  # a password is not written down
             study.set_user_attr(STORE, store)
         self.runs[study.study_name] = run_id
-
-
-def trial_tags(study: optuna.Study, number: int) -> dict[str, str]:
-    """The tags of a trial's run."""
-    tags = {STUDY: study.study_name, TRIAL: str(number)}
-    study_id = study.user_attrs.get(STUDY_ID)
-    return tags | ({STUDY_ID: study_id} if study_id else {})
-
-
-def _ending(trial: FrozenTrial) -> tuple[Status, str | None]:
-    """MLflow's status of a trial that is over, and the reason for it."""
-    if trial.state.name == "COMPLETE":
-        return "FINISHED", None
-    if trial.state.name == "PRUNED":
-        return "KILLED", "pruned"
-    return "FAILED", str(trial.user_attrs.get("failure", "its worker stopped answering"))
 
 
 def _first_line(error: Exception) -> str:

@@ -18,6 +18,7 @@ from mnist_study.tracking.store import (
     database_path,
     how_to_open,
     store_uri,
+    with_password,
     without_passwords,
 )
 from mnist_study.tracking.upload import UPLOADER, send_command
@@ -109,7 +110,8 @@ class RunTracker(Tracker):
             UPLOADER.give_up(self._outbox)
 
     def hint(self) -> str:
-        uri, name = self._outbox.header["uri"], self._outbox.header["experiment"]
+        uri = with_password(self._outbox.header["uri"])
+        name = self._outbox.header["experiment"]
         return how_to_open(uri, experiment_id(uri, name) if self.run_id else None, self.run_id)
 
     def _safely(self, write: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -143,6 +144,12 @@ def abort(sentence: str, code: int = 2) -> NoReturn:
     """Print one sentence to stderr and raise SystemExit, by default for a user's mistake."""
     print(sentence, file=sys.stderr, flush=True)
     raise SystemExit(code)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that refuses `name`: the most similar known name, if there is one."""
+    near = difflib.get_close_matches(name, [str(k) for k in known], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def one_line(error: Exception) -> str:

@@ -88,7 +88,7 @@ class Worker:
     def objective(self, trial: optuna.Trial) -> float | Sequence[float]:
         """Sample a point, compose its config, run it as a Hydra job of its own, give its value."""
         try:
-            sampled = self.sweep.space.suggest(trial, self.read_fixed)
+            sampled = self.sweep.space.suggest(trial)
             trial.set_user_attr("overrides", sampled)
             config = self.composer.compose(sampled)
             with open_dict(config):  # a Hydra job whose number and folder are the trial's number
@@ -122,10 +122,6 @@ class Worker:
                 trial.set_user_attr("failure", reason)
         except Exception as error:  # a full disk comes as each driver's own class
             raise LeftRunning(error) from error
-
-    def read_fixed(self, name: str) -> Any:
-        """A value that a condition reads and the study does not sample."""
-        return OmegaConf.select(self.composer.compose([]), name)
 
     def run(self, trial: optuna.Trial, config: DictConfig) -> Any:
         """Run the user's task by `run_job`; returns or raises what the task returns or raises.

@@ -58,8 +58,7 @@ def read_sweep_config(
     given = _plain(settings)
     folder = Path(str(app.config.hydra.sweep.dir)).absolute()
     params, conditions = (_mapping(key, given[key]) for key in ("params", "conditions"))
-    space = read_space(params, arguments, conditions, app.loader)
-    space = replace(space, constants=app.constants(space))
+    space = app.with_constants(read_space(params, arguments, conditions, app.loader))
     directions = _directions(given["direction"])
     sampler = _node("sampler", given["sampler"])
     n_trials = None if given["n_trials"] is None else _count("n_trials", given["n_trials"], least=1)
@@ -79,7 +78,7 @@ def read_sweep_config(
         max_retries=_count("max_retries", given["max_retries"], least=0),
         free=_texts("free", given["free"]),
         dead_hosts=_texts("dead_hosts", given["dead_hosts"]),
-        seed=None if given["seed"] is None else _count("seed", given["seed"], least=0),
+        seed=_seed("seed", given["seed"]),
         controller=this_process(),
     )
     if sweep.storage.is_sqlite and (sweep.workers > 1 or given["workers"] not in ("auto", 1)):
@@ -141,16 +140,22 @@ def _node(key: str, node: Any) -> Mapping[str, Any] | None:
         return None
     if not (isinstance(node, Mapping) and isinstance(node.get("_target_"), str)):
         abort(f"hydra.sweeper.{key}: a node with a _target_ must be given, got {node}")
-    if "seed" in node and node["seed"] is not None:
-        _count(f"{key}.seed", node["seed"], least=0)
+    _seed(f"{key}.seed", node.get("seed"))
     return node
 
 
 def _count(key: str, value: Any, *, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        name = key.rpartition(".")[2]
-        rule = f"{name} >= {least} must hold, in whole numbers"
-        abort(f"hydra.sweeper.{key}: {rule}, got {name}={value}")
+        rule = f"{key} >= {least} must hold, in whole numbers"
+        abort(f"hydra.sweeper.{key}: {rule}, got {key}={value}")
+    return value
+
+
+def _seed(key: str, value: Any) -> int | None:
+    """A seed leaves room for the numbers of workers below NumPy's limit of 2**32."""
+    if value is not None and (type(value) is not int or not 0 <= value < 2**31):
+        rule = f"0 <= seed < {2**31} must hold, in whole numbers"
+        abort(f"hydra.sweeper.{key}: {rule}, got seed={value}")
     return value
 
 

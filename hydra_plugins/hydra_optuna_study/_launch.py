@@ -61,18 +61,32 @@ class App:
         first, *_ = [self.compose([*space.fixed, *point]) for point in space.probes()]
         return first
 
-    def constants(self, space: Space) -> dict[str, Any]:
-        """The values that conditions read and the study does not sample."""
-        names = space.read - {parameter.name for parameter in space.parameters}
-        if not names:
-            return {}
-        composed = self.compose(space.fixed)
-        options = composed.hydra.runtime.choices  # "optimizer" is the option, not its section
-        values = {n: options.get(n, OmegaConf.select(composed, n, default=...)) for n in names}
-        for name in sorted(n for n, value in values.items() if value is ...):
-            hint = did_you_mean(name, self.keys) or f"; if it is a word, write {name!r}"
-            abort(f"hydra.sweeper.conditions: no key {name} in the configuration{hint}")
-        return {n: v.name if isinstance(v, Enum) else v for n, v in values.items()}
+    def with_constants(self, space: Space) -> Space:
+        """The space with the values that conditions read and the study does not sample.
+
+        Raises: SystemExit(2) naming the condition that reads what is not there, or cannot be read.
+        """
+        constants = {}
+        varied = {parameter.name for parameter in space.parameters}
+        if space.read - varied:
+            composed = self.compose(space.fixed)
+            options = composed.hydra.runtime.choices  # `optimizer` is the option, not its section
+        for parameter in space.parameters:
+            for name in sorted(parameter.reads - varied):
+                value = options.get(name, OmegaConf.select(composed, name, default=...))
+                if value is ...:
+                    hint = did_you_mean(name, self.keys) or f"; if it is a word, write {name!r}"
+                    abort(
+                        f"hydra.sweeper.conditions.{parameter.name}: no key {name} in the "
+                        f"configuration{hint}"
+                    )
+                constants[name] = value.name if isinstance(value, Enum) else value
+        complete = replace(space, constants=constants)
+        try:
+            list(complete.probes())
+        except ValueError as error:
+            abort(one_line(error))
+        return complete
 
     def launch(
         self, sweep: SweepConfig, study: optuna.Study, workers: int

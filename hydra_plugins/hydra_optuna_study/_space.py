@@ -51,6 +51,11 @@ class Parameter:
             case FloatDistribution(low=low, high=high, step=step, log=log):
                 return trial.suggest_float(self.name, low, high, step=step, log=log)
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The names in its condition."""
+        return self.condition.names if self.condition else frozenset()
+
     def override(self, value: Any) -> str:
         """The override that sets this value in a trial's config."""
         if isinstance(self.distribution, CategoricalDistribution):
@@ -131,8 +136,12 @@ class Space:
                 yield point
 
     def _applies(self, parameter: Parameter, point: Point) -> bool:
-        known = {**self.constants, **point}
-        return parameter.condition is None or parameter.condition.holds(known.get)
+        if parameter.condition is None:
+            return True
+        try:
+            return parameter.condition.holds({**self.constants, **point}.get)
+        except ValueError as error:
+            raise ValueError(f"hydra.sweeper.conditions.{parameter.name}: {error}") from None
 
     def size(self, limit: int) -> float:
         """Number of different points; whatever exceeds `limit` may be returned as `limit`."""
@@ -146,7 +155,7 @@ class Space:
     @property
     def read(self) -> set[str]:
         """The names in all conditions."""
-        return {name for p in self.parameters if p.condition for name in p.condition.names}
+        return {name for parameter in self.parameters for name in parameter.reads}
 
     def probes(self) -> Iterator[list[str]]:
         """Overrides of a few points in which every parameter and option of a group occurs."""

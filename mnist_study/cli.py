@@ -6,11 +6,14 @@ import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from mnist_study.config import CONF
+
 LAUNCHERS = {  # engine -> the package with its launcher, and our extra that brings it
     "ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
     "slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
     "submitit": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
 }
+NO_OPTION = r"(?i)null|true|false|\{.*\}|[-+]?\.?\d[\d._e+-]*|"  # Hydra has a traceback for those
 MODES = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--run", "-r"}
 MODES |= {"--multirun", "-m", "--shell-completion", "-sc"}
 
@@ -33,6 +36,9 @@ def validate(words: Sequence[str]) -> str | None:
             package, extra = LAUNCHERS[option]
             if find_spec(package) is None:
                 return f"engine={option} needs one more package: pip install 'mnist-study[{extra}]'"
+        if (folder := CONF / group.lstrip("+")).is_dir() and re.fullmatch(NO_OPTION, option):
+            names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+            return f"{group} must name one of {names}, got {word}"
         if re.fullmatch("engine|sampler|pruner", group) and not is_search(words):
             return f"{word} is for a search, and +sweep=... is missing; try +sweep=optuna"
     return None

@@ -13,6 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from hydra_plugins.hydra_optuna_study import hide_passwords
+from mnist_study.config import CONF
 from mnist_study.console import abort
 
 LAUNCHERS = {  # engine -> the package with its launcher, and our extra that brings it
@@ -20,6 +21,7 @@ LAUNCHERS = {  # engine -> the package with its launcher, and our extra that bri
     "slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
     "submitit": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
 }
+NO_OPTION = r"(?i)null|true|false|\{.*\}|[-+]?\.?\d[\d._e+-]*|"  # Hydra has a traceback for those
 MODES = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--run", "-r"}
 MODES |= {"--multirun", "-m", "--shell-completion", "-sc"}
 
@@ -42,6 +44,9 @@ def validate(words: Sequence[str]) -> str | None:
             package, extra = LAUNCHERS[option]
             if find_spec(package) is None:
                 return f"engine={option} needs one more package: pip install 'mnist-study[{extra}]'"
+        if (folder := CONF / group.lstrip("+")).is_dir() and re.fullmatch(NO_OPTION, option):
+            names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+            return f"{group} must name one of {names}, got {word}"
         if re.fullmatch("engine|sampler|pruner", group) and not is_search(words):
             return f"{word} is for a search, and +sweep=... is missing; try +sweep=optuna"
     return None

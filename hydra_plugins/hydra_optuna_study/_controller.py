@@ -13,8 +13,8 @@ import optuna
 from omegaconf import DictConfig
 from optuna.study import StudyDirection
 
-from ._config import SweepConfig, difference, follow_up_config, identity, read_sweep_config
-from ._launch import App
+from ._config import SweepConfig, follow_up_config, read_sweep_config
+from ._launch import App, difference, identity
 from ._process import abort, is_disk_full, one_line, stop_on_signal, stop_requested
 from ._program import StudyCallback, instantiate, without_passwords
 from ._progress import Progress, sum_up
@@ -41,8 +41,7 @@ def run_sweep(settings: Mapping[str, Any], arguments: Sequence[str], app: App) -
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     stop_requested.clear()
-    loader = app.hydra_context.config_loader
-    sweep = read_sweep_config(settings, arguments, app.config, loader)
+    sweep = read_sweep_config(settings, arguments, app)
     callback = _make_callback(sweep)
     callback.check(app.config)
     try:
@@ -51,7 +50,7 @@ def run_sweep(settings: Mapping[str, Any], arguments: Sequence[str], app: App) -
             follow = callback.follow_up(study)
             if follow is None:
                 break
-            sweep = follow_up_config(sweep, follow, loader)
+            sweep = follow_up_config(sweep, follow, app.loader)
             study = _run_study(sweep, app, callback, follows=first.study_name)
     except KeyboardInterrupt:  # while no worker was running
         abort(f"study {sweep.study_name} interrupted; {_continue_with()}", code=130)
@@ -64,9 +63,11 @@ def run_sweep(settings: Mapping[str, Any], arguments: Sequence[str], app: App) -
 
 
 def _make_callback(sweep: SweepConfig) -> StudyCallback:
+    if sweep.callback is None:
+        return StudyCallback()
     try:
-        callback: StudyCallback = instantiate(sweep.callback) if sweep.callback else StudyCallback()
-    except ImportError as error:
+        callback: StudyCallback = instantiate(sweep.callback, StudyCallback)
+    except Exception as error:  # noqa: BLE001  # whatever a constructor raises
         abort(f"hydra.sweeper.callback: {one_line(error)}")
     return callback
 
@@ -75,9 +76,7 @@ def _run_study(
     sweep: SweepConfig, app: App, callback: StudyCallback, follows: str | None
 ) -> optuna.Study:
     """Bring one study to its budget, or as far as possible."""
-    # Compose one point, so that Hydra rejects an unknown key before anything is written.
-    overrides = [*sweep.space.fixed, *sweep.space.probe()]
-    composed = app.hydra_context.config_loader.load_sweep_config(app.config, overrides)
+    composed = app.probe(sweep.space)
     callback.check_point(composed)
     study = _create_or_load(sweep, composed, follows)
     _retry_failed(sweep, study)
@@ -99,6 +98,7 @@ def _create_or_load(sweep: SweepConfig, composed: DictConfig, follows: str | Non
     Raises: SystemExit(2), with the difference, if the stored study is another one.
     """
     given = identity(sweep, composed)
+    directions = [StudyDirection[direction.upper()] for direction in sweep.directions]
     if sweep.storage.file:
         try:
             sweep.storage.file.parent.mkdir(parents=True, exist_ok=True)
@@ -111,9 +111,13 @@ def _create_or_load(sweep: SweepConfig, composed: DictConfig, follows: str | Non
         try:  # `load_if_exists` would write to a journal each time
             study = optuna.load_study(study_name=name, storage=storage)
         except KeyError:
-            directions = [StudyDirection[direction.upper()] for direction in sweep.directions]
             study = optuna.create_study(study_name=name, storage=storage, directions=directions)
         stored = study.user_attrs.get("identity")
+        if stored is None and (study.get_trials(deepcopy=False) or study.directions != directions):
+            abort(
+                f"hydra.sweeper.study_name: {name} in {sweep.storage.public} was not made by this "
+                "sweeper; give this one another name"
+            )
         if stored is None:
             study.set_user_attr("seed", secrets.randbelow(2**31))
             study.set_user_attr("follows", follows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -157,7 +158,7 @@ def no_place(path: Path) -> str | None:
 
 def study_name(value: Any) -> str:
     """A study's name is the name of its folder, too."""
-    name = str(value)
+    name = "" if value is None or isinstance(value, list | dict) else str(value)
     if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name.encode()) > 200:
         abort(
             "hydra.sweeper.study_name: the name of a folder must be given, 1 to 200 bytes without "
@@ -172,6 +173,12 @@ def sweep_folder(value: Any) -> Path:
     if problem := no_place(folder / "0"):
         abort(f"hydra.sweep.dir: a folder to write to must be given, got {folder}: {problem}")
     return folder
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that refuses `name`: the most similar known name, if there is one."""
+    near = difflib.get_close_matches(name, [str(k) for k in known], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def one_line(error: Exception) -> str:

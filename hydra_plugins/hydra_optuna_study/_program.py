@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf, read_write
 
@@ -98,26 +98,72 @@ class StudyCallback:
         """What to run next; called when all trials of `study` are finished."""
 
 
-def instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
+def instantiate(node: Mapping[str, Any], kind: type = object, /, **extra: Any) -> Any:
     """Call the node's `_target_` with its other keys and `extra`, by `hydra.utils.instantiate`.
 
     Nested nodes come first; containers arrive as plain lists and dicts. On Hydra 1.4 an execution
     whitelist that the application has set applies.
-    Raises: what the target raised, without Hydra's wrapper; ImportError if there is no target.
-    """
-    from hydra import utils
-    from hydra.errors import InstantiationException
 
+    Args:
+        kind: what the target must make. It is checked before anything is called.
+
+    Raises: what the target raised, without Hydra's wrapper; ImportError if there is no target;
+        TypeError if it makes something else.
+    """
     with warnings.catch_warnings():
         # Hydra 1.4 warns where an application sets no whitelist; that is the application's choice
         warnings.filterwarnings("ignore", r"hydra\.utils\.instantiate\(\) resolved", UserWarning)
-        try:
-            target = utils.instantiate(node, _partial_=True, _convert_="all")
-        except InstantiationException as error:
-            raise error.__cause__ or error from None
+        if kind is not object:
+            _check_targets(node, kind)
+        target = _partial(node)
         if not node.get("_partial_"):
             return target(**extra)
         return functools.partial(target, **extra) if extra else target
+
+
+def _partial(node: Mapping[str, Any]) -> functools.partial[Any]:
+    """The target with its keys, not yet called. Hydra looks it up, by its own whitelist."""
+    from hydra import utils
+    from hydra.errors import InstantiationException
+
+    try:
+        made: functools.partial[Any] = utils.instantiate(node, _partial_=True, _convert_="all")
+    except InstantiationException as error:
+        raise error.__cause__ or error from None
+    return made
+
+
+def _check_targets(node: Mapping[str, Any], kind: type) -> None:
+    """Raise TypeError unless the target makes a `kind`, and nested ones are of its package."""
+    outer = _partial({"_target_": node["_target_"]}).func
+    try:
+        made = outer if isinstance(outer, type) else get_type_hints(outer).get("return")
+    except (TypeError, NameError):  # a builtin; an annotation that only a type checker imports
+        made = None
+    if not (isinstance(made, type) and issubclass(made, kind)):
+        raise TypeError(
+            f"a subclass of {kind.__name__}, or a function annotated to return one, must be given, "
+            f"got {node['_target_']}"
+        )
+    packages = {package_of(kind), package_of(outer)}
+    for name in _nested_targets([value for key, value in node.items() if key != "_target_"]):
+        if package_of(_partial({"_target_": name}).func) not in packages:
+            allowed = " or ".join(sorted(packages))
+            raise TypeError(f"a nested _target_ must come from {allowed}, got {name}")
+
+
+def package_of(target: Any) -> str:
+    return str(getattr(target, "__module__", "")).partition(".")[0]
+
+
+def _nested_targets(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield value["_target_"]
+        yield from _nested_targets(list(value.values()))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _nested_targets(item)
 
 
 # user:PASSWORD@ up to the last @, since people forget to write one of their password as %40; or

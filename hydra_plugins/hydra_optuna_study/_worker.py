@@ -104,7 +104,7 @@ class Worker:
         """Sample a point, compose its config, run it as a Hydra job of its own, give its value."""
         folder = self.sweep.folder / str(trial.number)
         try:
-            sampled = self.sweep.space.suggest(trial, self.read_fixed)
+            sampled = self.sweep.space.suggest(trial)
             trial.set_user_attr("overrides", sampled)
             config = self.compose(sampled, trial)
             folder = self.sweep.folder / str(config.hydra.sweep.subdir)
@@ -145,10 +145,6 @@ class Worker:
                 except FileExistsError:
                     config.hydra.sweep.subdir = f"{numberless}-{trial.number}"
         return config
-
-    def read_fixed(self, name: str) -> Any:
-        """A value that a condition reads and the study does not sample."""
-        return OmegaConf.select(self.composer.compose([]), name)
 
     def run(self, trial: WorkerTrial, config: DictConfig) -> Any:
         """Run the user's task by `run_job`; returns or raises what the task returns or raises.

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import optuna
 import pytest
 from mlflow import MlflowClient
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from mnist_study.study.agreement import trial_tags
+from mnist_study.study.agreement import reconcile, trial_tags
 from mnist_study.study.runs import StudyRuns
 from mnist_study.tracking import open_tracker
-from mnist_study.tracking.client import ensure_experiment, log_to_run, set_run_status
+from mnist_study.tracking.client import children, ensure_experiment, log_to_run, set_run_status
 from mnist_study.tracking.upload import uploader
 from tests import tracked
 from tests.tracked import expected, files, history, track
@@ -165,7 +166,9 @@ def test_a_trial_has_one_run(server: Server, tmp_path):
         for name in ("old", "new")
     )
     reconcile(settings, study, studies.runs["cut"])
-    below = {run.data.tags["optuna.trial_number"]: run for run in children(settings, studies.runs["cut"])}
+    below = {
+        run.data.tags["optuna.trial_number"]: run for run in children(settings, studies.runs["cut"])
+    }
     assert below["0"].info.run_id == new
     assert "optuna.trial_number" not in MlflowClient(server.uri).get_run(old).data.tags
     assert (below["1"].info.status, below["1"].data.params) == ("FINISHED", {"x": "0.25"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import NoReturn
 
 
@@ -10,3 +12,22 @@ def abort(sentence: str, code: int = 2) -> NoReturn:
     """Print the sentence under the program's name. Raises: SystemExit(code)."""
     print(f"mnist_study: {sentence}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Which of the `known` dotted names was probably meant by `word`, if any.
+
+    A misspelt name in its own section comes first, then a name without its section (`lr`).
+    """
+    names = sorted(known)
+    section, _, last = word.rpartition(".")
+    beside = [name for name in names if name.rpartition(".")[0] == section]
+    bare = [name for name in names if name.rpartition(".")[2] == last]
+    near = get_close_matches(word, beside, 1, 0.75) or bare or get_close_matches(word, names, 1)
+    return near[0] if near else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence that refuses `word`: what was probably meant, or nothing."""
+    meant = closest(word, known)
+    return f"; did you mean {meant}?" if meant else ""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -46,6 +47,9 @@ def job(config: DictConfig) -> dict[str, float]:
     except ConfigError as error:
         _remove_hydra_record()
         abort(str(error))
+    except OmegaConfBaseException as error:
+        _remove_hydra_record()
+        abort(f"{error.full_key}: {str(error.msg).splitlines()[0]}")
     except Diverged as error:
         abort(f"the training diverged: {error}", code=1)
     except KeyboardInterrupt:

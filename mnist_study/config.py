@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import posixpath
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -18,6 +20,11 @@ from mnist_study.console import did_you_mean
 _PACKAGE = Path(__file__).parent
 # `conf` lies inside the package in a wheel and beside it in a checkout.
 CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
+
+
+# Tags of a run that the product writes itself, and finds it by.
+OUR_TAGS = {"state", "failure", "reason", "kind", "study", "study.id", "optuna.trial_number"}
+OUR_TAGS |= {"curves", "weights.scale", "git.dirty", "hydra.output_dir"}
 
 
 class ConfigError(Exception):
@@ -56,7 +63,17 @@ class TrackingConfig:
     tags: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """What no store can ever take is refused here, before a training: MLflow's own bounds."""
         _one_of(self, backend=("mlflow", "none"))
+        if self.uri is not None and not self.uri.strip():
+            raise ValueError("uri must be an address or null, got uri=''")
+        _text("experiment", self.experiment, 256)
+        if ".." in self.experiment.split("/"):
+            raise ValueError(f"experiment must not lead out of its folder, got {self.experiment}")
+        if self.run_name is not None:
+            _text("run_name", self.run_name, 250)
+        for key, value in self.tags.items():
+            _tag(key, value)
 
 
 @dataclass(frozen=True)
@@ -198,6 +215,27 @@ def _count_or(settings: object, **words: str) -> None:
         value = getattr(settings, name)
         if value != word and not (isinstance(value, int) and value >= 1):
             raise ValueError(f"{name} must be an integer >= 1 or `{word}`, got {name}={value}")
+
+
+def _text(name: str, value: str, longest: int) -> None:
+    if not value.strip() or not value.isprintable() or len(value) > longest:
+        rule = f"{name} must be one line of 1 to {longest} characters"
+        raise ValueError(f"{rule}, got {value[:40]!r}, {len(value)} characters")
+
+
+def _tag(key: object, value: object) -> None:
+    """A tag as MLflow takes it, which does not stand in the way of a tag of ours."""
+    name = f"tags.{key}"
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, got {value}")  # noqa: TRY004 - as the others
+    if not re.fullmatch(r"[\w\-. :/]{1,250}", str(key)) or posixpath.normpath(str(key)) != key:
+        raise ValueError(f"{name[:60]} must be a name of letters, digits and _-. :/, at most 250")
+    if str(key).startswith(("mlflow.", "../", "/")) or key in OUR_TAGS:
+        raise ValueError(
+            f"{name} must be another name, mnist_study or MLflow itself writes this one"
+        )
+    if len(value) > 8000 or "\0" in value or any(0xD800 <= ord(c) < 0xE000 for c in value):
+        raise ValueError(f"{name} must be a text of at most 8000 characters, got {len(value)}")
 
 
 def _one_of(settings: object, **choices: Sequence[str]) -> None:

@@ -21,10 +21,13 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     """
     names = sorted(known)
     section, _, last = word.rpartition(".")
-    beside = [name for name in names if name.rpartition(".")[0] == section]
-    bare = [name for name in names if name.rpartition(".")[2] == last]
-    near = get_close_matches(word, beside, 1, 0.75) or bare or get_close_matches(word, names, 1)
-    return near[0] if near else None
+    lasts = {name.rpartition(".")[2]: name for name in reversed(names)}
+    beside = {k: name for k, name in lasts.items() if f"{section}.{k}".lstrip(".") in names}
+    if near := get_close_matches(last, beside, 1):
+        return f"{section}.{near[0]}".lstrip(".")
+    if near := get_close_matches(last, lasts, 1, 0.8):
+        return lasts[near[0]]
+    return next(iter(get_close_matches(word, names, 1, 0.85)), None)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

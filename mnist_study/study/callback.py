@@ -125,7 +125,7 @@ class StudyTracking(StudyCallback):
         figures = summary(study)
         if self.searched and (accuracy := champion_accuracy(figures)):
             print(champion_line(accuracy))
-            print(near_ties(self.searched, accuracy.std))
+            print(near_ties(self.searched, self.metrics[0], accuracy))
         if study.user_attrs.get(SUMMED_UP) == finished and not interrupted:
             return
         draw = pareto_figure if len(self.metrics) > 1 else study_figure

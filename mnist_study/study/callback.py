@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_optuna_study import StudyCallback
 from mnist_study.config import ConfigError, StudyConfig, TrackingConfig, TrainingConfig, section
-from mnist_study.console import abort
+from mnist_study.console import abort, did_you_mean
 from mnist_study.nn.training import EpochEnded, Event, Finished
 from mnist_study.run import compose_run, scaled
 from mnist_study.study.agreement import trial_tags
@@ -139,7 +138,7 @@ class StudyTracking(StudyCallback):
         figures = summary(study)
         if self.searched and (accuracy := champion_accuracy(figures)):
             print(champion_line(accuracy))
-            print(near_ties(self.searched, accuracy.std))
+            print(near_ties(self.searched, self.metrics[0], accuracy))
         folder = Path(str(self.config.hydra.sweep.dir)).absolute()
         arrived = self.runs is None or self.runs.agree(study, folder)
         finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
@@ -170,8 +169,8 @@ def _check_metric(name: str, validation: int | None) -> None:
         rule = "must not be measured on the test set: a search selects by validation"
         abort(f"hydra.sweeper.metric {rule}, got {name}")
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        abort(f"hydra.sweeper.metric must be one of {', '.join(known)}, got {name}{hint}")
+        abort(
+            f"hydra.sweeper.metric must be one of {', '.join(known)}, got {name}{did_you_mean(name, known)}"
+        )
     if name.startswith("validation/") and validation == 0:
         abort(f"data.validation >= 1 must hold for a search by {name}, got data.validation=0")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from mnist_study.config import ConfigError
 
 _SQLITE = "sqlite:///"
-_DATABASES = ("postgresql", "mysql", "mssql")
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # of the databases that MLflow takes
 _log = logging.getLogger(__name__)
 _given: dict[str, str] = {}  # in this process: address without its password -> with it
 
@@ -68,7 +68,9 @@ def check_store(uri: str) -> None:
         _check_database(uri)
     elif scheme in ("http", "https"):
         _check_server(uri)
-    elif scheme not in _DATABASES or "://" not in uri:
+    elif scheme in _PORTS and "://" in uri:
+        _check_database_server(uri)
+    else:
         forms = "sqlite:///FILE, http(s)://SERVER or postgresql://..."
         raise ConfigError(
             f"tracking.uri must be {forms} (MLflow takes no folders any more), got {shown}"
@@ -134,11 +136,39 @@ def _check_server(uri: str) -> None:
         raise ConfigError(f"{rule}: {error}") from None
     if not address.hostname:
         raise ConfigError(rule)
+    _check_host(address.hostname, port, shown, rule)
+
+
+def _check_database_server(uri: str) -> None:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    shown = without_passwords(uri)
+    rule = f"tracking.uri must be {uri.partition(':')[0]}://USER@HOST[:PORT]/DATABASE, got {shown}"
     try:
-        socket.create_connection((address.hostname, port), timeout=1).close()
-    except OSError as error:
+        url = make_url(uri)
+        url.get_dialect().import_dbapi()
+    except ModuleNotFoundError as error:
+        hint = "pip install 'mnist-study[postgres]', then postgresql+psycopg://..."
+        raise ConfigError(f"tracking.uri: {shown} needs package {error.name}; or {hint}") from None
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise ConfigError(rule) from None
+    if not url.database:
+        raise ConfigError(rule)
+    if url.host:  # else a socket of this machine
+        port = url.port or _PORTS[url.get_backend_name()]
+        _check_host(url.host, port, shown, rule)
+
+
+def _check_host(host: str, port: int, shown: str, rule: str) -> None:
+    """Refuse what can be no name of a host; warn of a host that does not answer now."""
+    if not re.fullmatch(r"[\w.:%-]+", host):
+        raise ConfigError(rule)
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except (OSError, UnicodeError) as error:
         text = "%s does not answer (%s): the run starts, and is kept in its folder until it does"
-        _log.warning(text, shown, error.strerror or error)
+        _log.warning(text, shown, getattr(error, "strerror", None) or error)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from mnist_study.config import ConfigError, TrainingConfig, build, section
 from mnist_study.data import Dataset
@@ -83,7 +84,7 @@ def compose_run(config: DictConfig) -> Run:
     """
     settings = section(config, TrainingConfig)
     _check_threads(settings.threads)
-    dataset = _dataset(OmegaConf.to_yaml(_located(config.data)))
+    dataset = _dataset(_data_section(config))
     images = len(dataset.train.labels)
     batch_size = images if settings.batch_size == "all" else int(settings.batch_size)
     if batch_size > images:
@@ -117,14 +118,20 @@ def compose_run(config: DictConfig) -> Run:
     )
 
 
-def _located(data: DictConfig) -> DictConfig:
-    """Section `data`, its folders seen from where the command was started, not from a run's own."""
-    data = copy.deepcopy(data)
+def _data_section(config: DictConfig) -> str:
+    """Section `data` as YAML; a relative folder starts where the command did, whatever the run's.
+
+    Raises: ConfigError that names the key of a reference to nothing.
+    """
+    try:
+        data = cast(dict[str, object], OmegaConf.to_container(config.data, resolve=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or 'data'}: {str(error).splitlines()[0]}") from error
     for key in ("root", "cache"):
-        folder = None if OmegaConf.is_missing(data, key) else data.get(key)
-        if isinstance(folder, str) and folder and not folder.startswith("~"):
+        folder = data.get(key)
+        if isinstance(folder, str) and folder not in ("", "???") and not folder.startswith("~"):
             data[key] = to_absolute_path(folder)
-    return data
+    return OmegaConf.to_yaml(data)
 
 
 def _check_threads(threads: int | str) -> None:

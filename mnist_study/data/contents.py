@@ -73,9 +73,11 @@ def read_grey(path: str, background: str | None) -> NDArray[np.uint8]:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
         raise ValueError(f"{path}: must be an image, {_why_not(path, error)}") from error
-    if image.mode not in _MODES or frames > 1:
-        facts = f"holds {frames} of Pillow's mode {image.mode}"
-        raise ValueError(f"{path}: must be one image of 8-bit grey or colour, {facts}")
+    if frames > 1:
+        raise ValueError(f"{path}: must hold one image, holds {frames}")
+    if image.mode not in _MODES:
+        facts = f"holds numbers of more bits (Pillow calls it {image.mode})"
+        raise ValueError(f"{path}: must be an 8-bit grey or colour image, {facts}")
     if image.has_transparency_data:
         layers = np.asarray(image.convert("RGBA"))
         image = Image.fromarray(_opaque(layers, path, background))

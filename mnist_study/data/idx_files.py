@@ -38,12 +38,14 @@ _TYPES = {  # IDX's code: NumPy's type
 
 
 def find(root: Path) -> list[Path]:
-    """The four files of the dataset in `root`, or `MNIST/raw` below it, in the order of `PARTS`.
+    """The four files of the dataset in `root`, in the order of `PARTS`.
+
+    They may lie in a folder of it, as archives unpack, or in `MNIST/raw`, where torchvision's are.
 
     Raises: FileNotFoundError if one is missing, ValueError if `root` holds several of a kind.
     """
-    folders = [folder for folder in (root / "raw", *sorted(root.glob("*/raw"))) if _parts(folder)]
-    if not _parts(root) and folders:  # torchvision's layout
+    inside = [] if _parts(root) else sorted([*root.glob("*"), *root.glob("*/raw")])
+    if folders := [folder for folder in inside if _parts(folder)]:
         if len(folders) > 1:
             names = ", ".join(str(folder.relative_to(root)) for folder in folders)
             raise ValueError(f"root must hold one dataset, got root={str(root)!r} with {names}")

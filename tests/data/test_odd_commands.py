@@ -7,7 +7,11 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
+from mnist_study.config import ConfigError
+from mnist_study.data import mnist
+from mnist_study.run import compose_run
 from tests.command import mnist_study
+from tests.composing import composed
 from tests.data_files import FILES, write_idx
 
 SHORT = ("training.epochs=2", "training.batch_size=4", "data.validation=6", "data.cache=cache")
@@ -101,3 +105,25 @@ def test_what_cannot_be_read_costs_one_sentence(tmp_path, make, group, sentence)
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("data=png data.root=${nowhere}", r"^data\.root: Interpolation key 'nowhere' not found$"),
+        ("data.validation=${oc.env:NO_SUCH}", r"^data\.validation: .*'NO_SUCH' not found"),
+        ("data=png data.root=???", r"^data\.root must be given"),
+    ],
+)
+def test_a_reference_to_nothing_names_its_key(words, sentence):
+    """One sentence with the key of section `data` that refers to what is not there."""
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        compose_run(composed(*words.split()))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_of_data_may_refer_to_another_section():
+    """`data.split_seed=${training.seed}` holds out what that seed does."""
+    config = composed("data.split_seed=${training.seed}", "training.seed=7")
+    seven = mnist(validation=10_000, split_seed=7, cache=None)
+    assert compose_run(config).dataset.digest == seven.digest

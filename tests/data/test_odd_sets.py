@@ -231,7 +231,10 @@ def test_qmnist_is_read(tmp_path):
 
 @pytest.mark.parametrize("asked", ["", "MNIST", "MNIST/raw"])
 def test_torchvisions_folder_is_read(tmp_path, asked):
-    """`MNIST/raw` is found from its own root and from any folder on the way; packed twins, too."""
+    """`MNIST/raw` is found from its own root and from any folder on the way, its packed twins too.
+
+    So is the one folder that an archive unpacked into.
+    """
     raw = write_idx(tmp_path / "root" / "MNIST" / "raw", toy_parts())
     write_idx(raw, toy_parts(), [f"{name}.gz" for name in FILES])
     (raw / "._x-train-labels-idx1-ubyte").write_bytes(b"of a Mac")

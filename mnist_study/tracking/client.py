@@ -19,7 +19,13 @@ from mnist_study.config import TrackingConfig
 from mnist_study.tracking.describe import Status, ending_tags
 from mnist_study.tracking.figures import preload
 from mnist_study.tracking.outbox import Record
-from mnist_study.tracking.store import database_path, first_use, store_uri, without_passwords
+from mnist_study.tracking.store import (
+    database_path,
+    first_use,
+    partial_of,
+    store_uri,
+    without_passwords,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +83,7 @@ def _create_database(path: Path) -> None:
     """Create the tables in a partial file: MLflow cannot repair a database killed half-made."""
     from mlflow import MlflowClient
 
-    partial = path.with_name(f"{path.name}.partial")
+    partial = partial_of(path)
     partial.unlink(missing_ok=True)
     uri = f"sqlite:///{partial}"
     MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
@@ -91,7 +97,7 @@ def experiment_id(uri: str, name: str) -> str:
 
     client, database = connect(uri), database_path(uri)
     # Beside the database, whatever the working directory is; a server has its own place.
-    artifacts = str(database.parent / "mlruns" / metric_key(name)) if database else None
+    artifacts = str(database.parent / "mlruns" / _folder_name(name)) if database else None
     with first_use(uri):
         found = client.get_experiment_by_name(name)
         if found is None:
@@ -104,6 +110,11 @@ def experiment_id(uri: str, name: str) -> str:
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
+
+
+def _folder_name(experiment: str) -> str:
+    """One folder below `mlruns`, whatever the experiment is called."""
+    return re.sub(r"^\.+|[^\w\-. ]", "_", experiment)[:100]
 
 
 def client_for(settings: TrackingConfig) -> Client:
@@ -223,16 +234,21 @@ def stored_ids(uri: str, run_ids: Collection[str]) -> set[str]:
 
 def children(settings: TrackingConfig, parent_id: str) -> list[StoredRun]:
     """All runs below a parent run, oldest first."""
-    return search_runs(settings, f"tags.`mlflow.parentRunId` = '{parent_id}'")
+    return search_runs(settings, {"mlflow.parentRunId": parent_id})
 
 
-def search_runs(settings: TrackingConfig, query: str) -> list[StoredRun]:
-    """All runs of the experiment that match a query in MLflow's language, oldest first."""
+def search_runs(settings: TrackingConfig, tags: Mapping[str, str]) -> list[StoredRun]:
+    """All runs of the experiment that have these tags, oldest first.
+
+    A value with a quote, which MLflow's queries cannot hold reliably, is compared here.
+    """
     client, experiment = client_for(settings), ensure_experiment(settings)
+    plain = {key: value for key, value in tags.items() if not set(value) & set("'\"\\%")}
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in plain.items())
     order = ["attributes.start_time ASC"]
     page = client.search_runs([experiment], query, order_by=order)
     found = list(page)
     while page.token:
         page = client.search_runs([experiment], query, order_by=order, page_token=page.token)
         found += page
-    return found
+    return [run for run in found if tags.items() <= run.data.tags.items()]

@@ -65,7 +65,7 @@ class Outbox:
             Damaged if their first one cannot.
         """
         self.folder = folder
-        self._file = (folder / RECORDS).open("a+b", buffering=0)
+        self._file = open(folder / RECORDS, "a+b", buffering=0, opener=_private)  # noqa: SIM115 - held
         self._records: list[Record] = []
         self._damaged = 0  # lines that cannot be read: they are left out
         self._unwritten = b""  # what a full disk has not taken yet
@@ -224,7 +224,19 @@ def store_of(folder: Path) -> str | None:
 
 def find_outboxes(folder: Path) -> list[Path]:
     """The folders of records in and below `folder`: of a run, or of all runs of a study."""
-    return sorted(path.parent for path in folder.rglob(RECORDS))
+    return sorted(path.parent for path in folder.rglob(RECORDS) if _is_ours(path))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file begins as records do, or as what a power cut leaves: nothing, or zeros."""
+    with path.open("rb") as file:
+        head = file.readline(200)
+    return path.parent.name == FOLDER and (head.startswith(b'{"uri":') or not head.strip(b"\0"))
+
+
+def _private(path: str, flags: int) -> int:
+    """Open for nobody else to read, and through no link: the records name a server."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _parse(line: bytes, header: bool) -> Record | None:

@@ -6,10 +6,11 @@ import logging
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnist_study.config import ConfigError
 from mnist_study.tracking.client import stored_ids
 from mnist_study.tracking.outbox import (
     RECORDS,
@@ -20,7 +21,7 @@ from mnist_study.tracking.outbox import (
     store_key,
     store_of,
 )
-from mnist_study.tracking.store import store_uri, without_passwords
+from mnist_study.tracking.store import store_uri, with_password, without_passwords
 from mnist_study.tracking.upload import UPLOADER, upload
 
 REFUSALS = 3  # runs in a row that a store refuses before the others are left for later
@@ -71,8 +72,9 @@ def lost_runs(found: Sequence[Path], uri: str | None, known: Collection[str] = (
     for folder in found:
         store = uri or store_of(folder)
         run_id = read_sent(folder).get(store_key(store or ""), {}).get("run_id")
-        if store and "***" not in store and run_id and run_id not in known:
-            arrived[store][folder] = str(run_id)
+        if store and run_id and run_id not in known:
+            with suppress(ConfigError):  # without its password the sending will say it
+                arrived[with_password(store)][folder] = str(run_id)
     lost: set[Path] = set()
     for store, runs in arrived.items():
         try:
@@ -112,15 +114,15 @@ def _send_all(
 
 def _send(folder: Path, uri: str | None, *, again: bool) -> Outcome:
     """Send one run's records, all of them if they are to be sent again."""
-    store = uri or store_of(folder) or ""
-    if "***" in store:
-        error: Exception = ValueError(f"URI must be given, {store} with its password")
+    try:
+        store = with_password(uri or store_of(folder) or "")
+    except ConfigError as error:
         return Outcome(folder, _line(folder, error), error)
     state = read_sent(folder).get(store_key(store), {})
     if state.get("whole") and not again:
         return Outcome(folder, _line(folder, f"0 records sent, run {state.get('run_id')}"))
     try:
-        outbox = Outbox(folder, uri)
+        outbox = Outbox(folder, store)
     except (OSError, ValueError) as error:
         return Outcome(folder, _line(folder, error), error)
     with closing(outbox):

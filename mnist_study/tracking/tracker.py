@@ -109,8 +109,10 @@ class RunTracker(Tracker):
             UPLOADER.give_up(self._outbox)
 
     def hint(self) -> str:
-        uri, name = self._outbox.header["uri"], self._outbox.header["experiment"]
-        return how_to_open(uri, experiment_id(uri, name) if self.run_id else None, self.run_id)
+        if self.run_id is None or self._outbox.waiting:
+            return f"the run is in {self._outbox.folder.parent}, and not all of it is in MLflow"
+        uri, name = self._outbox.uri, self._outbox.header["experiment"]
+        return how_to_open(uri, experiment_id(uri, name), self.run_id)
 
     def _safely(self, write: Callable[[], None]) -> None:
         """A full disk or a bug in a figure must not cost the training."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_study.tracking.outbox import Outbox
+from mnist_study.tracking.store import without_passwords
 from mnist_study.tracking.upload.patience import patience
 from mnist_study.tracking.upload.sending import calls_left, upload
 
@@ -146,7 +147,7 @@ class Uploader:
         except Exception as error:  # noqa: BLE001 - whatever the store says, the training goes on
             if self.error is None:
                 self._failing = time.monotonic()
-                _log.info("the upload is tried again: %s", error)
+                _log.info("the upload is tried again: %s", without_passwords(str(error)))
             self.error = error
         with self._lock:
             self._busy = None

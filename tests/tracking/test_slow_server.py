@@ -66,7 +66,7 @@ def test_the_next_trial_does_not_wait_for_the_last_one(server, tmp_path):
         left[0]()
         assert time.monotonic() - began < waits.BOUNDS[0]
         proxy.seconds = 0.0
-        assert UPLOADER.wait(seconds=60)
+        assert UPLOADER.wait()
 
 
 def test_a_command_that_only_sends_has_all_the_time(monkeypatch):

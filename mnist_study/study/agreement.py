@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mnist_study.config import TrackingConfig
 from mnist_study.tracking.client import (
+    StoredRun,
     client_for,
     ensure_experiment,
     log_to_run,
@@ -16,7 +17,6 @@ from mnist_study.tracking.describe import Status
 
 if TYPE_CHECKING:
     import optuna
-    from mlflow.entities import Run
     from optuna.trial import FrozenTrial
 
 # Tags of runs.
@@ -65,7 +65,7 @@ def reconcile(
             _create_placeholder(settings, study, trial, parent)
 
 
-def _detach(settings: TrackingConfig, run: Run) -> None:
+def _detach(settings: TrackingConfig, run: StoredRun) -> None:
     """End a run of no trial: the study's journal was cut, and its number is another's now."""
     client = client_for(settings)
     for tag in {TRIAL, STUDY_ID, "mlflow.parentRunId"} & run.data.tags.keys():

@@ -2,7 +2,6 @@
 
 This is the transactional outbox pattern (microservices.io/patterns/data/transactional-outbox.html):
 write locally first, and mark what a separate sender has delivered.
-
 A run's folder gets a folder `tracking`: `records.jsonl`, one JSON object a line, written as things
 happen, with the files that the lines name beside it; and `sent.json`, how much of it has arrived in
 which store. Sending is idempotent, so what cannot be read of `sent.json` counts as not sent.
@@ -178,8 +177,6 @@ class Outbox:
         self._file.seek(0)
         data = self._file.read()
         whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            self._file.truncate(whole)
         for number, line in enumerate(data[:whole].splitlines()):
             record = _parse(line, header=number == 0)
             if record is not None:
@@ -188,6 +185,8 @@ class Outbox:
                 raise Damaged("the first record is damaged, this run cannot be sent")
             else:
                 self._damaged += 1
+        if whole < len(data):
+            self._file.truncate(whole)
 
     def _state(self) -> tuple[str | None, int]:
         """What `sent.json` says of this store, as far as it fits the records."""
@@ -228,10 +227,11 @@ def find_outboxes(folder: Path) -> list[Path]:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file begins as records do, or as what a power cut leaves: nothing, or zeros."""
+    """Whether a file begins as records do, or lies in a folder as ours do and is damaged."""
+    if path.parent.name.partition(".")[0] != FOLDER:  # `tracking.1` was set aside
+        return False
     with path.open("rb") as file:
-        head = file.readline(200)
-    return path.parent.name == FOLDER and (head.startswith(b'{"uri":') or not head.strip(b"\0"))
+        return file.read(7) == b'{"uri":' or (path.parent / "images").is_dir()
 
 
 def _private(path: str, flags: int) -> int:

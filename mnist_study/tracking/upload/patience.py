@@ -31,16 +31,17 @@ class Patience:
     def __init__(self, uri: str) -> None:
         self._uri, self._began = uri, time.monotonic()
         self._waited = 0.0  # seconds, so far
-        self._slow = False  # whether a small thing took longer than OPENING
+        self._slow = False  # whether a small thing took longer than that: no use to wait again
         self.searching = False  # whether trials ran: a command that only sends has all the time
 
     def briefly(self, work: Callable[[], T]) -> T:
-        """What `work` returns, a small thing; it goes on behind the search if it takes long.
+        """What `work` returns, a small thing; it goes on behind the search if the store is slow.
 
         Raises: TimeoutError, or what `work` raises.
         """
+        limit = None if database_path(self._uri) else 0.0 if self._slow else OPENING
         try:
-            return self._within(None if database_path(self._uri) else OPENING, work)
+            return self._within(limit, work)
         except TimeoutError:
             self._slow = True
             raise

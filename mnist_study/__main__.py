@@ -1,11 +1,15 @@
 """The command `python -m mnist_study`: one run, or a search with `+sweep=...`."""
 
+import os
 import sys
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from mnist_study.cli import needs_multirun, validate
+from hydra_plugins.hydra_optuna_study import hide_password
+from mnist_study.cli import explain, needs_multirun, validate
 from mnist_study.config import CONF
 from mnist_study.console import abort
 from mnist_study.job import job
@@ -20,9 +24,22 @@ def main(config: DictConfig) -> dict[str, float]:
     return job(config)
 
 
-if __name__ == "__main__":
-    if sentence := validate(sys.argv[1:]):
+def command() -> None:
+    """Run the command line; a mistake in it ends with one sentence and exit code 2."""
+    sys.argv[1:] = words = [hide_password(word) for word in sys.argv[1:]]
+    if sentence := validate(words):
         abort(sentence)
-    if needs_multirun(sys.argv):
+    if needs_multirun(words):
         sys.argv.append("--multirun")
-    main()
+    asked = os.environ.setdefault("HYDRA_FULL_ERROR", "") not in ("", "0")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
+    try:
+        main()
+    except (HydraException, OmegaConfBaseException, OSError) as error:
+        if not asked and (sentence := explain(error, words)):
+            abort(sentence)
+        raise
+
+
+if __name__ == "__main__":
+    command()

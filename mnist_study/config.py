@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import posixpath
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from mnist_study.console import did_you_mean
 
 _PACKAGE = Path(__file__).parent
 # `conf` lies inside the package in a wheel and beside it in a checkout.
 CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
+
+
+# Tags of a run that the product writes itself, and finds it by.
+OUR_TAGS = {"state", "failure", "reason", "kind", "study", "study.id", "optuna.trial_number"}
+OUR_TAGS |= {"curves", "weights.scale", "git.dirty", "hydra.output_dir"}
 
 
 class ConfigError(Exception):
@@ -54,7 +63,17 @@ class TrackingConfig:
     tags: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """What no store can ever take is refused here, before a training: MLflow's own bounds."""
         _one_of(self, backend=("mlflow", "none"))
+        if self.uri is not None and not self.uri.strip():
+            raise ValueError("uri must be an address or null, got uri=''")
+        _text("experiment", self.experiment, 256)
+        if ".." in self.experiment.split("/"):
+            raise ValueError(f"experiment must not lead out of its folder, got {self.experiment}")
+        if self.run_name is not None:
+            _text("run_name", self.run_name, 250)
+        for key, value in self.tags.items():
+            _tag(key, value)
 
 
 @dataclass(frozen=True)
@@ -76,10 +95,17 @@ def section(config: DictConfig, schema: type[Section]) -> Section:
     Raises: ConfigError that names the key.
     """
     name = schema.__name__.removesuffix("Config").lower()
+    node = _node(config, name)
+    known = {f"{name}.{key.name}" for key in fields(schema)}
+    for key in map(str, node):
+        if (full := f"{name}.{key}") not in known:
+            raise ConfigError(f"{full} is no key of {name}{did_you_mean(full, known)}")
     try:
-        return cast(Section, OmegaConf.to_object(OmegaConf.merge(schema, config[name])))
+        return cast(Section, OmegaConf.to_object(OmegaConf.merge(schema, node)))
     except OmegaConfBaseException as error:
         key = f"{name}.{error.full_key}" if error.full_key else name
+        if isinstance(error, MissingMandatoryValue):
+            raise ConfigError(f"{key} must be given, it has no default") from error
         raise ConfigError(f"{key}: {str(error.msg).splitlines()[0]}") from error
     except ValueError as error:
         raise ConfigError(f"{name}.{error}") from error
@@ -91,24 +117,36 @@ def build(config: DictConfig, group: str, *args: object, **given: object) -> Any
     Raises: ConfigError that names the group's key: for a target that cannot be found, a value of
         the wrong type, or whatever ValueError or OSError the target itself refuses it with.
     """
-    node = config[group]
-    if missing := OmegaConf.missing_keys(node):
-        raise ConfigError(f"{min(missing)} must be given, it has no default")
+    node = _node(config, group)
+    if "_target_" not in node:
+        raise ConfigError(f"{group}._target_ must be given; {group}=... chooses a file that has it")
     name = str(node["_target_"])
     try:
         target = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{group}._target_ must name what can be imported, got {name}") from error
     keys = _built_keys(group, node)
-    _check_types(group, target, keys)
+    _check_keys(group, target, keys)
     try:
         inspect.signature(target).bind(*args, **keys, **given)
     except TypeError as error:
         raise ConfigError(f"{group}: {name}: {error}") from error
     try:
         return target(*args, **keys, **given)
+    except MemoryError as error:
+        raise ConfigError(f"{group}: {error or 'too little memory'}") from error
     except (ValueError, OSError) as error:
         raise ConfigError(_in_group(group, str(error), keys)) from error
+
+
+def _node(config: DictConfig, name: str) -> DictConfig:
+    """A section or group, which the command line can also take away or replace by a value."""
+    node = config.get(name)
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{name} must be a section with keys of its own, got {name}={node}")
+    if missing := OmegaConf.missing_keys(node):
+        raise ConfigError(f"{min(missing)} must be given, it has no default")
+    return node
 
 
 def _built_keys(group: str, node: DictConfig) -> dict[str, Any]:
@@ -135,7 +173,14 @@ def _in_group(group: str, message: str, keys: Mapping[str, object]) -> str:
     return f"{group}: {message}"
 
 
-def _check_types(group: str, target: Callable[..., Any], keys: Mapping[str, Any]) -> None:
+def _check_keys(group: str, target: Callable[..., Any], keys: Mapping[str, Any]) -> None:
+    """Refuse a key that the target does not take, and a value of another type."""
+    taken = inspect.signature(target).parameters
+    if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in taken.values()):
+        for name in keys.keys() - taken.keys():
+            hint = did_you_mean(f"{group}.{name}", [f"{group}.{known}" for known in taken])
+            facts = f"{target.__module__}.{target.__qualname__}"
+            raise ConfigError(f"{group}.{name} is no key of {facts}{hint}")
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     for name, value in keys.items():
         if name in hints and not _accepts(value, hints[name]):
@@ -170,6 +215,27 @@ def _count_or(settings: object, **words: str) -> None:
         value = getattr(settings, name)
         if value != word and not (isinstance(value, int) and value >= 1):
             raise ValueError(f"{name} must be an integer >= 1 or `{word}`, got {name}={value}")
+
+
+def _text(name: str, value: str, longest: int) -> None:
+    if not value.strip() or not value.isprintable() or len(value) > longest:
+        rule = f"{name} must be one line of 1 to {longest} characters"
+        raise ValueError(f"{rule}, got {value[:40]!r}, {len(value)} characters")
+
+
+def _tag(key: object, value: object) -> None:
+    """A tag as MLflow takes it, which does not stand in the way of a tag of ours."""
+    name = f"tags.{key}"
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, got {value}")  # noqa: TRY004 - as the others
+    if not re.fullmatch(r"[\w\-. :/]{1,250}", str(key)) or posixpath.normpath(str(key)) != key:
+        raise ValueError(f"{name[:60]} must be a name of letters, digits and _-. :/, at most 250")
+    if str(key).startswith(("mlflow.", "../", "/")) or key in OUR_TAGS:
+        raise ValueError(
+            f"{name} must be another name, mnist_study or MLflow itself writes this one"
+        )
+    if len(value) > 8000 or "\0" in value or any(0xD800 <= ord(c) < 0xE000 for c in value):
+        raise ValueError(f"{name} must be a text of at most 8000 characters, got {len(value)}")
 
 
 def _one_of(settings: object, **choices: Sequence[str]) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
+import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -28,6 +30,7 @@ from mnist_study.tracking import RunRecord, open_tracker
 if TYPE_CHECKING:
     import optuna
 
+PATIENCE = 5.0  # seconds that the end of a run waits for its store without a word
 WORTH_A_THREAD = 5e7  # multiply-adds of a batch's forward pass, about a millisecond of one core
 
 
@@ -40,16 +43,50 @@ def job(config: DictConfig) -> dict[str, float]:
     trial = current_trial()
     if trial is not None:
         return _train(config, trial)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the run ends as KILLED
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         return _train(config, None)
     except ConfigError as error:
         _remove_hydra_record()
         abort(str(error))
+    except OmegaConfBaseException as error:
+        _remove_hydra_record()
+        abort(f"{error.full_key}: {str(error.msg).splitlines()[0]}")
     except Diverged as error:
         abort(f"the training diverged: {error}", code=1)
     except KeyboardInterrupt:
         abort("interrupted", code=130)
+
+
+def _stop(number: int, _frame: object) -> None:
+    """End the run as KILLED, and say at once what that still waits for."""
+    folder = HydraConfig.get().runtime.output_dir
+    print(
+        "mnist_study: stopping; what the run has recorded is written and sent first. The same "
+        f"signal again ends at once, and leaves the records in {folder}",
+        file=sys.stderr,
+        flush=True,
+    )
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(143)
+
+
+@contextmanager
+def _announced(trial: optuna.Trial | None) -> Iterator[Callable[[], None]]:
+    """Within, a plain run that still waits for its store some seconds after `over()` says so."""
+    folder = HydraConfig.get().runtime.output_dir
+    text = (
+        "mnist_study: trained; waiting until MLflow has taken the last records. Ctrl-C leaves them "
+        f"in {folder}; python -m mnist_study.tracking send {folder}"
+    )
+    timer = threading.Timer(PATIENCE, print, [text], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    try:
+        yield timer.start if trial is None else lambda: None
+    finally:
+        timer.cancel()
 
 
 def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
@@ -58,6 +95,7 @@ def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
     run = compose_run(config)
     record, leave = _record(config, run, trial), defer if trial else None
     with (
+        _announced(trial) as over,
         threadpool_limits(_blas_threads(run, trial)),
         np.errstate(over="ignore", invalid="ignore"),  # a run that diverges says so by `Diverged`
         open_tracker(tracking, record, leave) as tracker,
@@ -65,6 +103,7 @@ def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
         events = tracker.follow(run.events())
         events = reported(events, trial) if trial else show_progress(events, run)
         finished = deque(events, maxlen=1).pop()
+        over()
     assert isinstance(finished, Finished)
     if trial and tracker.lost:
         raise tracker.lost  # the study stops, and tries this trial again when there is space

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_study.config import ConfigError, TrainingConfig, build, section
@@ -80,7 +82,8 @@ def compose_run(config: DictConfig) -> Run:
     Raises: ConfigError with one sentence for whatever a user can get wrong.
     """
     settings = section(config, TrainingConfig)
-    dataset = _dataset(OmegaConf.to_yaml(config.data))
+    _check_threads(settings.threads)
+    dataset = _dataset(OmegaConf.to_yaml(_located(config.data)))
     images = len(dataset.train.labels)
     batch_size = images if settings.batch_size == "all" else int(settings.batch_size)
     if batch_size > images:
@@ -95,6 +98,10 @@ def compose_run(config: DictConfig) -> Run:
         config, "model", pixels, dataset.classes, rng=init_rng, dtype=np.dtype(settings.dtype)
     )
     steps = epoch_steps(images, batch_size, cast(Sampling, settings.sampling))
+    every = settings.eval_every
+    if every != "epoch" and int(every) > settings.epochs * steps:
+        rule = "training.eval_every <= iterations of the run must hold"
+        raise ConfigError(f"{rule}, got {every} of {settings.epochs * steps}: a curve of no point")
     prepare = getattr(network, "prepare", Feed)  # a model without it gets pictures
     return Run(
         settings=settings,
@@ -108,6 +115,24 @@ def compose_run(config: DictConfig) -> Run:
         epoch_steps=steps,
         rng=batch_rng,
     )
+
+
+def _located(data: DictConfig) -> DictConfig:
+    """Section `data`, its folders seen from where the command was started, not from a run's own."""
+    data = copy.deepcopy(data)
+    for key in ("root", "cache"):
+        folder = None if OmegaConf.is_missing(data, key) else data.get(key)
+        if isinstance(folder, str) and folder and not folder.startswith("~"):
+            data[key] = to_absolute_path(folder)
+    return data
+
+
+def _check_threads(threads: int | str) -> None:
+    """BLAS takes any number and uses as many as it was built for, without a word."""
+    cores = os.cpu_count() or 1
+    if threads != "auto" and int(threads) > cores:
+        rule = "training.threads <= cores of this machine must hold"
+        raise ConfigError(f"{rule}, got training.threads={threads}, cores={cores}")
 
 
 @functools.lru_cache(maxsize=1)

@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from ._process import Process, abort, cores, did_you_mean, this_process
+from ._process import (
+    Process,
+    abort,
+    cores,
+    did_you_mean,
+    study_name,
+    sweep_folder,
+    this_process,
+)
 from ._program import FollowUp
 from ._samplers import budget, validate_nodes
 from ._space import Space, override_lines, read_space
-from ._storage import StorageLocation, find_storage
+from ._storage import StorageLocation, find_storage, resolved
 
 if TYPE_CHECKING:
     from ._launch import App
@@ -37,6 +46,7 @@ class SweepConfig:
     callback: Mapping[str, Any] | None
     max_failure_rate: float
     max_retries: int
+    retry_failed: bool
     free: tuple[str, ...]  # sections whose overrides change no result
     dead_hosts: tuple[str, ...]  # machines that are gone for good
     seed: int | None
@@ -56,17 +66,17 @@ def read_sweep_config(
     Raises: SystemExit(2) after one sentence that names the key.
     """
     given = _plain(settings)
-    folder = Path(str(app.config.hydra.sweep.dir)).absolute()
+    folder = sweep_folder(app.config.hydra.sweep.dir)
     params, conditions = (_mapping(key, given[key]) for key in ("params", "conditions"))
     space = app.with_constants(read_space(params, arguments, conditions, app.loader))
     directions = _directions(given["direction"])
     sampler = _node("sampler", given["sampler"])
     n_trials = None if given["n_trials"] is None else _count("n_trials", given["n_trials"], least=1)
     sweep = SweepConfig(
-        study_name=_study_name(given["study_name"]),
+        study_name=study_name(given["study_name"]),
         n_trials=budget(n_trials, sampler, space),
         workers=_workers(given["workers"], app.config),
-        storage=find_storage(_storage(given["storage"]), folder),
+        storage=find_storage(_address(given["storage"], app.config), folder),
         folder=folder,
         space=space,
         directions=directions,
@@ -76,6 +86,7 @@ def read_sweep_config(
         callback=_node("callback", given["callback"]),
         max_failure_rate=_rate(given["max_failure_rate"]),
         max_retries=_count("max_retries", given["max_retries"], least=0),
+        retry_failed=_flag("retry_failed", given["retry_failed"]),
         free=_texts("free", given["free"]),
         dead_hosts=_texts("dead_hosts", given["dead_hosts"]),
         seed=_seed("seed", given["seed"]),
@@ -87,6 +98,11 @@ def read_sweep_config(
             f"must hold, got workers={given['workers']}; storage=null takes any number"
         )
     validate_nodes(sweep.sampler, sweep.pruner, space, len(directions))
+    if sweep.storage.is_server and "CmaEsSampler" in str(sweep.sampler):
+        abort(
+            "hydra.sweeper.sampler: CmaEsSampler unpickles what the storage holds, so whoever may "
+            "write to that database could run code here; take another sampler, or storage=null"
+        )
     if n_trials and (size := space.size(n_trials)) < n_trials:
         rest = "some are tried twice" if sweep.n_trials == n_trials else "each is tried once"
         print(f"n_trials={n_trials} is more than the {size} points of the space: {rest}")
@@ -135,6 +151,27 @@ def follow_up_config(sweep: SweepConfig, follow: FollowUp, loader: ConfigLoader)
     )
 
 
+def _address(value: Any, config: DictConfig) -> str | None:
+    """`hydra.sweeper.storage`, its references to environment variables as they are.
+
+    So no process writes down what they stand for, and each looks it up itself.
+    """
+    if value is not None and not isinstance(value, str):
+        abort(f"hydra.sweeper.storage: a path or an address must be given, got storage={value}")
+    plain: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    try:
+        resolved(str(plain["storage"]))
+    except OmegaConfBaseException:  # it refers to the configuration, too
+        return value
+    return None if value is None else str(plain["storage"])
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        abort(f"hydra.sweeper.{key}: true or false must be given, got {key}={value}")
+    return value
+
+
 def _node(key: str, node: Any) -> Mapping[str, Any] | None:
     if node is None:
         return None
@@ -171,21 +208,6 @@ def _texts(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         abort(f"hydra.sweeper.{key}: a word, or a list of words, must be given, got {value}")
     return tuple(texts)
-
-
-def _storage(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        abort(f"hydra.sweeper.storage: a path or an address must be given, got storage={value}")
-    return value
-
-
-def _study_name(value: Any) -> str:
-    """It is a folder's name, too."""
-    name = str(value)
-    if value is None or isinstance(value, list | dict) or name in ("", ".", "..") or "/" in name:
-        rule = "a name without / must be given"
-        abort(f"hydra.sweeper.study_name: {rule}, got study_name={value!r}")
-    return name
 
 
 def _workers(value: Any, config: DictConfig) -> int:

@@ -1,4 +1,4 @@
-"""What a program may use: its trial, deferred work, a callback around a study, `instantiate`.
+"""What a program may use: its trial, deferred work, a callback around a study, hidden passwords.
 
 It imports no Optuna, so that a run without a study does not pay for it.
 """
@@ -6,20 +6,23 @@ It imports no Optuna, so that a run without a study does not pay for it.
 from __future__ import annotations
 
 import functools
+import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, read_write
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
 
 running: ContextVar[Trial | None] = ContextVar("running_trial", default=None)
-_deferred: ContextVar[ExitStack | None] = ContextVar("deferred", default=None)
+_deferred: ContextVar[dict[Callable[[], None], None] | None] = ContextVar("deferred", default=None)
 
 
 def current_trial() -> Trial | None:
@@ -31,26 +34,27 @@ def defer(wait: Callable[[], None]) -> None:
     """Let the next trial begin while some work of this one, an upload say, goes on.
 
     Args:
-        wait: returns when the work is done. It is called before another trial defers work and
-            before the worker ends; outside of a worker, at once.
+        wait: returns when the work is done, after a bounded time. It is called before the worker
+            ends, once however many trials defer it; outside of a worker, at once.
     """
     waits = _deferred.get()
     if waits is None:
         wait()
     else:
-        waits.close()  # what an earlier trial deferred
-        waits.callback(wait)
+        waits[wait] = None
 
 
 @contextmanager
 def deferring() -> Iterator[None]:
-    """Within, `defer` postpones work; on exit, the rest of it is waited for."""
-    with ExitStack() as waits:
-        token = _deferred.set(waits)
-        try:
-            yield
-        finally:
-            _deferred.reset(token)
+    """Within, `defer` postpones work; on exit it is waited for."""
+    waits: dict[Callable[[], None], None] = {}
+    token = _deferred.set(waits)
+    try:
+        yield
+    finally:
+        _deferred.reset(token)
+        for wait in waits:
+            wait()
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ class StudyCallback:
 
     def check(self, config: DictConfig) -> None:
         """Before anything is written; SystemExit(2) rejects a mistake in `config`."""
+
+    def check_point(self, config: DictConfig) -> None:
+        """Like `check`, for one point of the space as its trial would be composed."""
 
     def study_started(self, study: Study, config: DictConfig) -> None:
         """Before workers are launched, after the trials of dead workers are failed."""
@@ -157,3 +164,53 @@ def _nested_targets(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _nested_targets(item)
+
+
+# user:PASSWORD@ up to the last @, since people forget to write one of their password as %40; or
+# &password=PASSWORD. A reference to an environment variable is no secret, and stays.
+_PASSWORD = re.compile(
+    r"""((?<=://)(?:\$\{[^}]*\}|[^:/$\s'"])*:)((?:(?!\$\{|,\w+://)[^\s'"])+)(?=@)"""
+    r"""|([?&]password=)((?:(?!\$\{)[^&\s'"])+)"""
+)
+
+
+def without_passwords(text: str) -> str:
+    """`text` with *** for the password of every address in it."""
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[3]}***", text)
+
+
+def hide_password(override: str) -> str:
+    """An override `key=value` whose value refers to its password: see `hide_passwords`."""
+    key = re.split("[=@]", override)[0]
+    return _hidden(override, key)
+
+
+def hide_passwords(config: DictConfig) -> None:
+    """Move every password of an address into an environment variable, and leave a reference to it.
+
+    What Hydra and launchers write down, and send to workers, has the reference. Processes that are
+    started here inherit the variable; on another machine it must be set.
+    """
+    _hide_below(config, OmegaConf.to_container(config, resolve=False), "")
+
+
+def _hide_below(node: Any, plain: Any, prefix: str) -> None:
+    for key, value in plain.items() if isinstance(plain, dict) else enumerate(plain):
+        if isinstance(value, dict | list):
+            _hide_below(node[key], value, f"{prefix}{key}_")
+        elif isinstance(value, str) and _PASSWORD.search(value):
+            overrides = prefix.startswith("hydra_overrides_")
+            with read_write(node):
+                node[key] = hide_password(value) if overrides else _hidden(value, f"{prefix}{key}")
+
+
+def _hidden(text: str, key: str) -> str:
+    name = re.sub(r"\W+", "_", key).strip("_").upper() + "_PASSWORD"
+    names = chain([name], (f"{name}_{number}" for number in count(2)))
+
+    def refer(found: re.Match[str]) -> str:
+        variable = next(names)
+        os.environ[variable] = found[2] or found[4]
+        return f"{found[1] or found[3]}${{oc.env:{variable}}}"
+
+    return _PASSWORD.sub(refer, text)

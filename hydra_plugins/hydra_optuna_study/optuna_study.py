@@ -30,6 +30,7 @@ class OptunaStudyConf:
     conditions: Any = field(default_factory=dict)  # dotted key: "other.key > 2"
     max_failure_rate: Any = 1.0  # of the finished trials; above it the study stops
     max_retries: Any = 2  # times that a trial whose worker died is tried again
+    retry_failed: Any = False  # run the failed trials of the study again, once
     free: Any = field(default_factory=list)  # sections outside of the study's identity
     dead_hosts: Any = field(default_factory=list)  # machines that are gone for good
     seed: Any = None  # worker k samples with seed + k; null: drawn once per study
@@ -45,7 +46,10 @@ class OptunaStudySweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what Hydra passes."""
+        """Keep what Hydra passes; passwords in it are hidden before anything is written."""
+        from ._program import hide_passwords
+
+        hide_passwords(config)
         self.app = (config, hydra_context, task_function)
 
     def sweep(self, arguments: list[str]) -> Any:

@@ -226,9 +226,9 @@ def initial_weights(
         U(-a, a), a² = 6 / (fan_in + fan_out) (Glorot & Bengio 2010, eq. 16).
     Raises: ValueError for another name or a negative std.
     """
+    if not 0 <= std < math.inf:
+        raise ValueError(f"init_std >= 0 must hold, got init_std={std}")
     if init == "normal":
-        if not std >= 0:
-            raise ValueError(f"init_std >= 0 must hold, got init_std={std}")
         return rng.normal(0, std, (fan_in, fan_out))
     if init == "he":
         return rng.normal(0, math.sqrt(2 / fan_in), (fan_in, fan_out))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -89,8 +91,9 @@ class Network:
         counts = []
         for layer in self.layers:
             shapes = layer.parameter_shapes(self.units[-1])
-            counts.append(sum(int(np.prod(shape)) for shape in shapes))
+            counts.append(sum(math.prod(shape) for shape in shapes))
             self.units.append(layer.units(self.units[-1]))
+        _check_memory(3 * sum(counts) * np.dtype(dtype).itemsize)
         self.parameters: Array = np.zeros(sum(counts), dtype)
         self.gradient: Array = np.zeros_like(self.parameters)
         self._sum: Array = np.zeros_like(self.parameters)  # of the gradients of a batch's chunks
@@ -223,8 +226,18 @@ def _read_only(arrays: list[Array]) -> list[Array]:
     return arrays
 
 
+def _check_memory(needed: int) -> None:
+    """Refuse vectors that no memory can hold: the system promises it, and kills who uses it."""
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > here:
+        facts = f"{needed / 1e9:,.0f} GB are needed, this machine has {here / 1e9:,.0f} GB"
+        raise MemoryError(f"the network must fit into memory, {facts}")
+
+
 def _hidden_sizes(depth: int, width: int, hidden: Sequence[int] | None) -> list[int]:
     if hidden is not None:
+        if not hidden:
+            raise ValueError("hidden must name a layer or be null; depth=1 has none, got hidden=[]")
         if any(units < 1 for units in hidden):
             raise ValueError(f"hidden >= 1 must hold for every layer, got hidden={list(hidden)}")
         return list(hidden)

@@ -159,7 +159,9 @@ def spread_ratio(runs: ReportRuns, one: Cell, other: Cell) -> Interval:
     from scipy.stats import f
 
     a, b = (over_seeds(runs, cell, TEST) for cell in (one, other))
-    ratio = stdev(a) / max(stdev(b), 1e-6)
+    if not stdev(a) or not stdev(b):
+        raise TooFew(f"the seeds of {one} or {other} agree, which tells no spread")
+    ratio = stdev(a) / stdev(b)
     low, high = f.ppf([0.025, 0.975], len(a) - 1, len(b) - 1)
     return Interval(len(a), ratio, float("nan"), ratio / high**0.5, ratio / low**0.5)
 
@@ -171,6 +173,8 @@ def champions_differ(runs: ReportRuns) -> Interval | None:
     a, b = (runs.champions.get(name) for name in ("four_layer", "two_layer"))
     if a is None or b is None:
         return None
+    if not a.std or not b.std:
+        return None
     va, vb = a.std**2 / a.n, b.std**2 / b.n
     freedom = (va + vb) ** 2 / (va**2 / (a.n - 1) + vb**2 / (b.n - 1))
     half = float(t.ppf(0.975, freedom)) * (va + vb) ** 0.5
@@ -180,11 +184,15 @@ def champions_differ(runs: ReportRuns) -> Interval | None:
 
 def points(gap: Interval) -> str:
     """A difference of accuracies in percentage points, with its interval."""
+    if not gap.known:
+        return f"{gap.mean * 100:+.2f} points with each of {gap.n} seeds"
     return f"{gap.mean * 100:+.2f} points [{gap.low * 100:+.2f}, {gap.high * 100:+.2f}]"
 
 
 def number(interval: Interval, unit: str = "") -> str:
     """Any other measure with its interval."""
+    if not interval.known:
+        return f"{interval.mean:.3g}{unit} with each of {interval.n} seeds"
     return f"{interval.mean:.3g}{unit} [{interval.low:.3g}, {interval.high:.3g}]"
 
 
@@ -193,6 +201,8 @@ def percent(accuracy: Interval) -> str:
 
     Student's interval is unbounded; it is cut at 0 and 100 %.
     """
+    if not accuracy.known:
+        return f"{accuracy.mean * 100:.2f} % with each of {accuracy.n} seeds"
     low, high = max(0.0, accuracy.low) * 100, min(1.0, accuracy.high) * 100
     average, std = accuracy.mean * 100, accuracy.std * 100
     return f"{average:.2f} % ± {std:.2f} [{low:.2f}, {high:.2f}], n = {accuracy.n}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from typing import TYPE_CHECKING
 
-from mnist_study.stats import Interval
+from mnist_study.stats import Interval, t_quantile
 
 if TYPE_CHECKING:
     import optuna
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from hydra_plugins.hydra_optuna_study import FollowUp
 
 CHAMPION = "champion"  # name of the follow-up search, and of the figures it leaves
-_ACCURACY = (f"test_accuracy_{word}" for word in ("mean", "std", "ci95_low", "ci95_high"))
-_KEYS = [f"{CHAMPION}/{name}" for name in ("seeds", *_ACCURACY)]  # of an interval's fields
+_MOMENTS = ("seeds", "test_accuracy_mean", "test_accuracy_std")
+_BOUNDS = ("test_accuracy_ci95_low", "test_accuracy_ci95_high")
+_KEYS = [f"{CHAMPION}/{name}" for name in (*_MOMENTS, *_BOUNDS)]  # of an interval's fields
 FRESH_SEEDS = 1000  # that a champion's runs are drawn from; more of them can be asked for later
 
 
@@ -74,34 +75,50 @@ def summary(study: optuna.Study) -> dict[str, float]:
 
 def champion_accuracy(figures: Mapping[str, float]) -> Interval | None:
     """The champion's test accuracy in the figures of its study, if they have it."""
-    if not figures.keys() >= set(_KEYS):
+    moments = [f"{CHAMPION}/{name}" for name in _MOMENTS]
+    if not figures.keys() >= set(moments):
         return None
-    n, *rest = (figures[key] for key in _KEYS)
-    return Interval(int(n), *rest)
+    n, mean, std = (figures[key] for key in moments)
+    return Interval.from_moments(int(n), mean, std)
 
 
 def champion_line(accuracy: Interval) -> str:
     """What the champion reached, in one sentence."""
+    start = f"champion, trained on train + validation: test accuracy {accuracy.mean:.2%}"
+    if not accuracy.known:
+        return f"{start} with each of {accuracy.n} seeds: too few to tell a spread or an interval"
     return (
-        f"champion, trained on train + validation: test accuracy {accuracy.mean:.2%}, standard "
-        f"deviation {accuracy.std:.2%}, 95 % interval of the mean {accuracy.low:.2%} to "
-        f"{accuracy.high:.2%} ({accuracy.n} seeds)"
+        f"{start}, standard deviation {accuracy.std:.2%}, 95 % interval of the mean "
+        f"{accuracy.low:.2%} to {accuracy.high:.2%} ({accuracy.n} seeds)"
     )
 
 
-def near_ties(study: optuna.Study, std: float) -> str:
+def near_ties(study: optuna.Study, metric: str, accuracy: Interval) -> str:
     """Which of the five best trials differ from the best by no more than another seed may.
 
-    Two runs of one configuration differ by a normal variable of standard deviation sqrt(2) std,
-    so 95 % of such differences are below 1.96 sqrt(2) std.
+    Two runs of one configuration differ by a normal variable of standard deviation sqrt(2) std, so
+    95 % of such differences are below t sqrt(2) std, where std is estimated from few seeds.
+
+    Args:
+        metric: what the search compared, of several objectives the first.
+        accuracy: the champion's. Its spread is that of an accuracy or an error, and of no other
+            metric: of those nothing is claimed.
     """
-    noise = 1.96 * 2**0.5 * std
+    several = f" by {metric}, the first objective" if len(study.directions) > 1 else ""
+    if metric.rpartition("/")[2] not in ("accuracy", "error"):
+        return f"near-ties are not named: the spread of {metric} over seeds is not known"
+    if not accuracy.known:
+        return "near-ties are not named: the champion's seeds agree, which tells no spread"
+    noise = t_quantile(accuracy.n) * 2**0.5 * accuracy.std
     best, *others = _ranked(study, _complete(study))[:5]
     ties = [str(t.number) for t in others if abs(t.values[0] - best.values[0]) <= noise]
     if not ties:
-        return f"no other of the five best trials is within the noise of seeds ({noise:.2%})"
+        return (
+            f"no other of the five best trials{several} is within the noise of seeds ({noise:.2%})"
+        )
     subject = f"trials {', '.join(ties)} are" if len(ties) > 1 else f"trial {ties[0]} is"
-    return f"{subject} within the noise of seeds ({noise:.2%}) of trial {best.number}, the best"
+    where = f"of trial {best.number}, the best{several}"
+    return f"{subject} within the noise of seeds ({noise:.2%}) {where}"
 
 
 def _complete(study: optuna.Study) -> list[FrozenTrial]:

@@ -17,7 +17,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from mnist_study.stats import Interval
-from mnist_study.study.champion import champion_search, near_ties, summary
+from mnist_study.study.champion import champion_line, champion_search, near_ties, summary
 from mnist_study.study.figure import study_figure
 from tests.command import mnist_study
 
@@ -75,10 +75,39 @@ def test_a_minimised_study_has_the_lowest_as_champion():
 
 
 def test_ties_are_within_the_noise_of_two_seeds():
-    """With a standard deviation of 0.1 points, 0.277 points apart or less is a tie."""
-    study = study_of([0.9800, 0.9773, 0.9772, 0.90])
-    assert near_ties(study, 0.001).startswith("trial 1 is within the noise of seeds (0.28%)")
-    assert near_ties(study, 0.0001).startswith("no other")
+    """With a standard deviation of 0.1 points over 5 seeds, 2.776 sqrt(2) 0.1 = 0.393 points."""
+    study = study_of([0.9800, 0.9761, 0.9760, 0.90])
+    noise = Interval.from_moments(5, 0.98, 0.001)
+    line = near_ties(study, "validation/accuracy", noise)
+    assert line == "trial 1 is within the noise of seeds (0.39%) of trial 0, the best"
+    calm = Interval.from_moments(5, 0.98, 0.0001)
+    assert near_ties(study, "validation/accuracy", calm).startswith("no other")
+
+
+def test_a_loss_is_not_compared_with_the_spread_of_an_accuracy():
+    """Of a metric whose spread over seeds was not measured, nothing is claimed."""
+    noise = Interval.from_moments(5, 0.98, 0.001)
+    line = near_ties(study_of([0.08, 0.0801], "minimize"), "validation/loss", noise)
+    assert line == "near-ties are not named: the spread of validation/loss over seeds is not known"
+
+
+def test_seeds_that_agree_give_no_interval_and_no_ties():
+    """Two seeds at 97.10 % do not make "97.10 % to 97.10 %"."""
+    accuracy = Interval.of([0.971, 0.971])
+    assert not accuracy.known
+    line = champion_line(accuracy)
+    assert "97.10% with each of 2 seeds" in line
+    assert "97.10% to" not in line
+    assert "the champion's seeds agree" in near_ties(study_of([0.9, 0.9]), "x/accuracy", accuracy)
+
+
+def test_ties_of_several_objectives_say_which_one_was_compared():
+    """Only the first objective is compared, and the sentence says so."""
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    for values in ([0.02, 9.0], [0.0201, 3.0]):
+        study.add_trial(optuna.trial.create_trial(values=values))
+    line = near_ties(study, "validation/error", Interval.from_moments(5, 0.98, 0.001))
+    assert line.endswith("of trial 0, the best by validation/error, the first objective")
 
 
 def test_a_champions_summary_is_mean_and_interval_over_its_seeds():

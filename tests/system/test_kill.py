@@ -27,7 +27,6 @@ EXTRAS = {"submitit": ("submitit", "slurm"), "ray": ("ray", "ray")}
 WORDS = (
     f"hydra.sweeper.n_trials={N_TRIALS}",
     "hydra.sweeper.workers=2",
-    "hydra.sweeper.max_retries=99",
     "training.epochs=4",
     "model.depth=range(1,3)",
 )

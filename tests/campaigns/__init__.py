@@ -1,0 +1,1 @@
+"""Long versions of what the suite tries in small: scripts, run by hand."""

@@ -28,7 +28,6 @@ LAUNCHERS = {  # engine -> the package with its launcher, and our extra that bri
     "slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
     "submitit": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
 }
-NO_OPTION = r"(?i)null|true|false|\{.*\}|[-+]?\.?\d[\d._e+-]*|"  # Hydra has a traceback for those
 MODES = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--run", "-r"}
 MODES |= {"--multirun", "-m", "--shell-completion", "-sc"}
 VALUED = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--package", "-p"}
@@ -54,9 +53,6 @@ def validate(words: Sequence[str]) -> str | None:
             package, extra = LAUNCHERS[option]
             if find_spec(package) is None:
                 return f"engine={option} needs one more package: pip install 'mnist-study[{extra}]'"
-        if (folder := CONF / group.lstrip("+")).is_dir() and re.fullmatch(NO_OPTION, option):
-            names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-            return f"{group} must name one of {names}, got {word}"
         if re.fullmatch("engine|sampler|pruner", group) and not is_search(words):
             return f"{word} is for a search, and +sweep=... is missing; try +sweep=optuna"
         if re.match("--?[a-z]", word) and group not in OPTIONS:
@@ -94,7 +90,7 @@ def _suggestion(word: str, words: Sequence[str]) -> str | None:
     if name in _groups():
         options = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
         meant = closest(value, options)
-        if value in options or not re.fullmatch(r"[\w-]+", value):
+        if value in options or not re.fullmatch(r"[\w.+-]*", value):
             return None
         listed = f"one of {', '.join(options)}" if len(options) <= 12 else f"a file of conf/{name}"
         hint = f"; did you mean {sign}{name}={meant}?" if meant else ""

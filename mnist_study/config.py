@@ -6,7 +6,9 @@ import inspect
 import pkgutil
 import posixpath
 import re
+import sys
 import types
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -120,6 +122,9 @@ def build(config: DictConfig, group: str, *args: object, **given: object) -> Any
     node = _node(config, group)
     if "_target_" not in node:
         raise ConfigError(f"{group}._target_ must be given; {group}=... chooses a file that has it")
+    for name in re.findall(r"_target_: ([\w.]+)", OmegaConf.to_yaml(node)):
+        if name.partition(".")[0] in sys.stdlib_module_names:
+            raise ConfigError(f"{group}: no _target_ may be of Python's own library, got {name}")
     name = str(node["_target_"])
     try:
         target = pkgutil.resolve_name(name)
@@ -154,11 +159,12 @@ def _built_keys(group: str, node: DictConfig) -> dict[str, Any]:
     from hydra import utils
     from hydra.errors import InstantiationException
 
-    # Hydra 1.4 asks what may be called: what the user's own command line and files name.
-    unchecked = getattr(utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
-    trust = {} if unchecked is None else {"_execution_whitelist_": unchecked}
     try:
-        partial = utils.instantiate(node, _partial_=True, _convert_="all", **trust)
+        with warnings.catch_warnings():  # Hydra 1.4 asks for a whitelist: any class may be named
+            warnings.filterwarnings(
+                "ignore", r"hydra\.utils\.instantiate\(\) resolved", UserWarning
+            )
+            partial = utils.instantiate(node, _partial_=True, _convert_="all")
     except InstantiationException as error:  # of a nested target
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(f"{group}: {reason}") from error

@@ -92,21 +92,26 @@ def read_sweep_config(
         seed=_seed("seed", given["seed"]),
         controller=this_process(),
     )
-    if sweep.storage.is_sqlite and (sweep.workers > 1 or given["workers"] not in ("auto", 1)):
+    _check_together(sweep, given["workers"])
+    if n_trials and (size := space.size(n_trials)) < n_trials:
+        rest = "some are tried twice" if sweep.n_trials == n_trials else "each is tried once"
+        print(f"n_trials={n_trials} is more than the {size} points of the space: {rest}")
+    return sweep
+
+
+def _check_together(sweep: SweepConfig, workers: Any) -> None:
+    """Refuse settings that are right alone, and not with one another."""
+    if sweep.storage.is_sqlite and (sweep.workers > 1 or workers not in ("auto", 1)):
         abort(
             "hydra.sweeper.storage: SQLite can hand a queued trial to two workers, so workers = 1 "
-            f"must hold, got workers={given['workers']}; storage=null takes any number"
+            f"must hold, got workers={workers}; storage=null takes any number"
         )
-    validate_nodes(sweep.sampler, sweep.pruner, space, len(directions))
+    validate_nodes(sweep.sampler, sweep.pruner, sweep.space, len(sweep.directions))
     if sweep.storage.is_server and "CmaEsSampler" in str(sweep.sampler):
         abort(
             "hydra.sweeper.sampler: CmaEsSampler unpickles what the storage holds, so whoever may "
             "write to that database could run code here; take another sampler, or storage=null"
         )
-    if n_trials and (size := space.size(n_trials)) < n_trials:
-        rest = "some are tried twice" if sweep.n_trials == n_trials else "each is tried once"
-        print(f"n_trials={n_trials} is more than the {size} points of the space: {rest}")
-    return sweep
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

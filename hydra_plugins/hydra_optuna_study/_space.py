@@ -148,9 +148,9 @@ class Space:
         apart = [p for p in self.parameters if not (p.condition or p.name in self.read)]
         count = math.prod(p.size for p in apart)
         together = replace(self, parameters=tuple(p for p in self.parameters if p not in apart))
-        if any(p.size == math.inf for p in together.parameters):
-            return math.inf
-        return count * sum(1 for _ in islice(together.points(), limit))
+        endless = {p.name for p in together.parameters if p.size == math.inf}
+        points = islice(together.points(), limit)
+        return count * sum(math.inf if endless & point.keys() else 1 for point in points)
 
     @property
     def read(self) -> set[str]:

@@ -6,6 +6,8 @@ import inspect
 import subprocess
 import sys
 
+import hydra
+import hydra.utils
 import optuna
 import pytest
 
@@ -67,3 +69,30 @@ def test_errors_are_those_of_the_target():
         public.instantiate({"_target_": "fractions.Fraction", "_args_": [1, 0]})
     with pytest.raises(ImportError, match=r"Error loading 'fractions\.Nothing'"):
         public.instantiate({"_target_": "fractions.Nothing"})
+
+
+def test_what_a_target_makes_is_checked_before_it_is_called(tmp_path):
+    """A class, or an annotated function, of the right kind; nested ones from the same packages."""
+    kind = optuna.samplers.BaseSampler
+    made = tmp_path / "made"
+    for node in (
+        {"_target_": "os.mkdir", "path": str(made)},
+        {"_target_": "optuna.samplers.TPESampler", "gamma": {"_target_": "os.mkdir", "path": made}},
+        {"_target_": "optuna.pruners.NopPruner"},
+    ):
+        with pytest.raises(TypeError, match=r"must be given|must come from"):
+            public.instantiate(node, kind)
+    assert not made.exists()
+    assert isinstance(public.instantiate({"_target_": f"{__name__}.annotated"}, kind), kind)
+
+
+def annotated() -> optuna.samplers.RandomSampler:
+    return optuna.samplers.RandomSampler()
+
+
+@pytest.mark.skipif(hydra.__version__ < "1.4", reason="Hydra 1.3 has no whitelist")
+def test_a_whitelist_of_the_application_holds():
+    """What it does not name is neither looked up nor called."""
+    node = {"_target_": "optuna.samplers.RandomSampler"}
+    with hydra.utils.execution_whitelist(["fractions.*"]), pytest.raises(Exception, match="optuna"):
+        public.instantiate(node, optuna.samplers.BaseSampler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import hydra
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -39,6 +40,14 @@ def space(loader, params=None, arguments=(), conditions=None) -> Space:
         ("range(10, 0, -4)", IntDistribution(2, 10, step=4)),
         ("range(3)", IntDistribution(0, 2)),
         ("range(0.0, 0.3, 0.1)", FloatDistribution(0.0, 0.2, step=0.1)),
+        ("int(range(1, 5))", IntDistribution(1, 4)),
+        ("float(range(0, 3))", FloatDistribution(0.0, 2.0, step=1.0)),
+        ("int(float(range(0, 3)))", IntDistribution(0, 2)),
+        ("int(range(1.5, 4.5, 1.0))", IntDistribution(1, 3)),
+        ("sort(range(5, 1, -1))", IntDistribution(2, 5)),
+        ("sort(range(3.0, 0.0, -0.5))", FloatDistribution(0.5, 3.0, step=0.5)),
+        ("float(sort(range(5, 1, -1)))", FloatDistribution(2.0, 5.0, step=1.0)),
+        ("tag(log, int(range(1, 129)))", IntDistribution(1, 128, log=True)),
         ("tag(log, range(1, 129))", IntDistribution(1, 128, log=True)),
         ("shuffle(range(1, 5))", IntDistribution(1, 4)),
         ("interval(1, 10)", FloatDistribution(1.0, 10.0)),
@@ -164,3 +173,14 @@ def test_a_composed_trial_equals_hydras_own_composition(loader, sampled):
         config = composer.compose(sampled)
     expected = loader.load_sweep_config(master, fixed + sampled)
     assert OmegaConf.to_container(config) == OmegaConf.to_container(expected)
+
+
+def test_a_cast_never_drops_a_log_scale(loader, capsys):
+    """Hydra 1.3 forgets the tag of a range inside a cast: it is refused there, honoured on 1.4."""
+    params = {"x": "int(tag(log, range(1, 129)))"}
+    if hydra.__version__ >= "1.4":
+        assert space(loader, params).parameters[0].distribution == IntDistribution(1, 128, log=True)
+        return
+    with pytest.raises(SystemExit):
+        space(loader, params)
+    assert capsys.readouterr().err.startswith("x: a cast drops the tag of a range; write tag(log, ")

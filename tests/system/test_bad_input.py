@@ -43,8 +43,9 @@ MISTAKES = {  # what is typed: what the one sentence must name
     "model.width=${nowhere}": "model.width: Interpolation key 'nowhere' not found",
     "hydra.run.dir=/etc/passwd/a": "/etc/passwd/a must be a place that can be written",
     "+sweep=optna": "sweep must be one of",
-    "+sweep=optuna model.depht=choice(1,2)": "model.depht is no key or group of the "
-    "configuration; did you mean model.depth=choice(1,2)?",
+    "loss._target_=os.mkdir +loss.path=made": "loss: no _target_ may be of Python's own library, "
+    "got os.mkdir",
+    "model.activation={_target_:os.mkdir,path:made}": "model: no _target_ may be of Python's own",
     "optimizer._target_=nowhere.Optimizer": "optimizer._target_ must name what can be imported",
     "model.depth=0": "model.depth >= 1 must hold, got depth=0",
     "model.width=0": "model.width >= 1 must hold, got width=0",
@@ -61,10 +62,12 @@ MISTAKES = {  # what is typed: what the one sentence must name
     "data=idx data.root=nowhere": "data.root must be an existing folder",
     "tracking=mlflow tracking.uri=sqlite:////nowhere/a.db": "tracking.uri must lie in a folder",
     "tracking=mlflow tracking.uri=ftp://here": "tracking.uri must be",
-    "pruner=null +sweep=optuna": "pruner must name one of halving, hyperband, median",
-    "optimizer=null": "optimizer must name one of adam, adamw, momentum, nesterov, sgd, got",
-    "+experiment=2024": "+experiment must name one of network_2_constant",
-    "model=1e3": "model must name one of mlp, softmax, got model=1e3",
+    "pruner=null +sweep=optuna": "pruner must be one of halving, hyperband, median",
+    "optimizer=null": "optimizer must be one of adam, adamw, momentum, nesterov, sgd, got null",
+    "+experiment=2024": "experiment must be a file of conf/experiment, got 2024",
+    "model=-1.5": "model must be one of mlp, softmax, got -1.5",
+    "model=": "model must be one of mlp, softmax, got ",
+    "model=1e3": "model must be one of mlp, softmax, got 1e3",
     "+sweep=optuna hydra.sweeper.metric=null": "hydra.sweeper.metric must name what the search",
 }
 
@@ -93,6 +96,7 @@ def test_a_diverged_run_says_where(tmp_path):
     ("typed", "named"),
     [
         ("optimizer.lr=interval(1,0.1)", "optimizer.lr"),
+        ("model.depht=choice(1,2)", "model.depht: no such key in the configuration; did you mean "),
         ("optimizer.speed=interval(1,2)", "speed"),
         ("hydra.sweeper.direction=up", "hydra.sweeper.direction"),
     ],

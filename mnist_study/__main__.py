@@ -8,6 +8,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.hydra_optuna_study import hide_password
 from mnist_study.cli import VERSION_BASE, explain, needs_multirun, validate
 from mnist_study.config import CONF
 from mnist_study.console import abort
@@ -22,7 +23,7 @@ def main(config: DictConfig) -> dict[str, float]:
 
 def command() -> None:
     """Run the command line; a mistake in it ends with one sentence and exit code 2."""
-    words = sys.argv[1:]
+    sys.argv[1:] = words = [hide_password(word) for word in sys.argv[1:]]
     if sentence := validate(words):
         abort(sentence)
     if needs_multirun(words):

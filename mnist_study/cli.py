@@ -1,21 +1,28 @@
-"""Words of the command line that cannot be: one sentence instead of Hydra's ten lines."""
+"""Checks at the door: of the command line before Hydra composes it, of a run before it begins.
+
+A word that cannot be gets one sentence instead of Hydra's ten lines.
+"""
 
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.hydra_optuna_study import hide_passwords
 from mnist_study.config import CONF
-from mnist_study.console import closest
+from mnist_study.console import abort, closest
 
 # Hydra 1.3 warns where version_base is missing, 1.4 where it is given.
 VERSION_BASE: dict[str, Any] = {"version_base": None} if hydra.__version__ < "1.4" else {}
@@ -24,6 +31,7 @@ LAUNCHERS = {  # engine -> the package with its launcher, and our extra that bri
     "slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
     "submitit": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
 }
+NO_OPTION = r"(?i)null|true|false|\{.*\}|[-+]?\.?\d[\d._e+-]*|"  # Hydra has a traceback for those
 MODES = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--run", "-r"}
 MODES |= {"--multirun", "-m", "--shell-completion", "-sc"}
 VALUED = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--package", "-p"}
@@ -49,6 +57,9 @@ def validate(words: Sequence[str]) -> str | None:
             package, extra = LAUNCHERS[option]
             if find_spec(package) is None:
                 return f"engine={option} needs one more package: pip install 'mnist-study[{extra}]'"
+        if (folder := CONF / group.lstrip("+")).is_dir() and re.fullmatch(NO_OPTION, option):
+            names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+            return f"{group} must name one of {names}, got {word}"
         if re.fullmatch("engine|sampler|pruner", group) and not is_search(words):
             return f"{word} is for a search, and +sweep=... is missing; try +sweep=optuna"
         if re.match("--?[a-z]", word) and group not in OPTIONS:
@@ -159,3 +170,18 @@ def _one_line(error: Exception) -> str:
     text = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
     lines = dict.fromkeys(line.strip() for line in text.splitlines())
     return " ".join(line for line in lines if line and not line.startswith(NOISE))
+
+
+class Door(Callback):
+    """What Hydra calls before a run's first file is written (`hydra.callbacks`)."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Hide passwords, and make the run's folder, or end with one sentence."""
+        hide_passwords(config)
+        folder, reason = Path(str(config.hydra.run.dir)), "no permission to write in it"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = str(error.strerror)
+        if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            abort(f"hydra.run.dir must be a folder to write to, got {folder}: {reason}")

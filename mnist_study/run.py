@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_study.config import ConfigError, TrainingConfig, build, section
@@ -82,7 +83,7 @@ def compose_run(config: DictConfig) -> Run:
     """
     settings = section(config, TrainingConfig)
     _check_threads(settings.threads)
-    dataset = _dataset(OmegaConf.to_yaml(config.data))
+    dataset = _dataset(OmegaConf.to_yaml(_located(config.data)))
     images = len(dataset.train.labels)
     batch_size = images if settings.batch_size == "all" else int(settings.batch_size)
     if batch_size > images:
@@ -114,6 +115,16 @@ def compose_run(config: DictConfig) -> Run:
         epoch_steps=steps,
         rng=batch_rng,
     )
+
+
+def _located(data: DictConfig) -> DictConfig:
+    """Section `data`, its folders seen from where the command was started, not from a run's own."""
+    data = copy.deepcopy(data)
+    for key in ("root", "cache"):
+        folder = None if OmegaConf.is_missing(data, key) else data.get(key)
+        if isinstance(folder, str) and folder and not folder.startswith("~"):
+            data[key] = to_absolute_path(folder)
+    return data
 
 
 def _check_threads(threads: int | str) -> None:

@@ -17,11 +17,14 @@ FILES = [
 ]
 
 
-def idx_bytes(array):
-    """Encode an array of unsigned bytes as LeCun describes it."""
-    array = np.asarray(array, np.uint8)
+TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+
+def idx_bytes(array, code=8):
+    """Encode an array as LeCun describes it; by default as unsigned bytes."""
+    array = np.asarray(array, TYPES[code])
     return (
-        bytes([0, 0, 8, array.ndim])
+        bytes([0, 0, code, array.ndim])
         + struct.pack(f">{array.ndim}I", *array.shape)
         + array.tobytes()
     )

@@ -34,7 +34,8 @@ def dataset() -> Dataset:
         return Split(images, np.arange(n) % 10)
 
     parts = {"train": split(8), "validation": split(4), "test": split(2)}
-    return Dataset(name="toy", classes=10, image_shape=SHAPE, digest="d" * 32, **parts)
+    names = tuple("0123456789")
+    return Dataset(name="toy", class_names=names, image_shape=SHAPE, digest="d" * 32, **parts)
 
 
 def settings(uri: str | None, **more: object) -> TrackingConfig:

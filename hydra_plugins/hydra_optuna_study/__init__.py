@@ -14,6 +14,8 @@ if TYPE_CHECKING:
         StudyCallback,
         current_trial,
         defer,
+        hide_password,
+        hide_passwords,
         instantiate,
     )
     from ._progress import best_table
@@ -28,6 +30,8 @@ __all__ = [
     "current_trial",
     "defer",
     "find_storage",
+    "hide_password",
+    "hide_passwords",
     "instantiate",
 ]
 _FILES = {

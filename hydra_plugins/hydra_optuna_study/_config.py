@@ -1,21 +1,32 @@
-"""The settings of a study, validated, as one frozen value; and what makes two studies the same."""
+"""The settings of a study, validated, as one frozen value."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from ._process import Process, abort, cores, this_process
+from ._process import (
+    Process,
+    abort,
+    cores,
+    did_you_mean,
+    study_name,
+    sweep_folder,
+    this_process,
+)
 from ._program import FollowUp
-from ._samplers import grid_size, validate_nodes
+from ._samplers import budget, validate_nodes
 from ._space import Space, override_lines, read_space
-from ._storage import StorageLocation, find_storage
+from ._storage import StorageLocation, find_storage, resolved
+
+if TYPE_CHECKING:
+    from ._launch import App
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class SweepConfig:
     callback: Mapping[str, Any] | None
     max_failure_rate: float
     max_retries: int
+    retry_failed: bool
     free: tuple[str, ...]  # sections whose overrides change no result
     dead_hosts: tuple[str, ...]  # machines that are gone for good
     seed: int | None
@@ -47,41 +59,77 @@ class SweepConfig:
 
 
 def read_sweep_config(
-    settings: Mapping[str, Any], arguments: Sequence[str], config: DictConfig, loader: ConfigLoader
+    settings: Mapping[str, Any], arguments: Sequence[str], app: App
 ) -> SweepConfig:
     """Validate every key of `hydra.sweeper` and the space.
 
     Raises: SystemExit(2) after one sentence that names the key.
     """
-    folder = Path(str(config.hydra.sweep.dir)).absolute()
-    space = read_space(settings["params"], arguments, settings["conditions"], loader)
-    directions = _directions(settings["direction"])
+    given = _plain(settings)
+    folder = sweep_folder(app.config.hydra.sweep.dir)
+    params, conditions = (_mapping(key, given[key]) for key in ("params", "conditions"))
+    space = app.with_constants(read_space(params, arguments, conditions, app.loader))
+    directions = _directions(given["direction"])
+    sampler = _node("sampler", given["sampler"])
+    n_trials = None if given["n_trials"] is None else _count("n_trials", given["n_trials"], least=1)
     sweep = SweepConfig(
-        study_name=str(settings["study_name"]),
-        n_trials=_budget(settings["n_trials"], settings["sampler"], space),
-        workers=_workers(settings["workers"], config),
-        storage=find_storage(settings["storage"], folder),
+        study_name=study_name(given["study_name"]),
+        n_trials=budget(n_trials, sampler, space),
+        workers=_workers(given["workers"], app.config),
+        storage=find_storage(_address(given["storage"], app.config), folder),
         folder=folder,
         space=space,
         directions=directions,
-        metrics=_metrics(settings["metric"], directions),
-        sampler=_node("sampler", settings["sampler"]),
-        pruner=_node("pruner", settings["pruner"]),
-        callback=_node("callback", settings["callback"]),
-        max_failure_rate=_rate(settings["max_failure_rate"]),
-        max_retries=_count("max_retries", settings["max_retries"], least=0),
-        free=tuple(settings["free"]),
-        dead_hosts=tuple(settings["dead_hosts"]),
-        seed=settings["seed"],
+        metrics=_metrics(given["metric"], directions),
+        sampler=sampler,
+        pruner=_node("pruner", given["pruner"]),
+        callback=_node("callback", given["callback"]),
+        max_failure_rate=_rate(given["max_failure_rate"]),
+        max_retries=_count("max_retries", given["max_retries"], least=0),
+        retry_failed=_flag("retry_failed", given["retry_failed"]),
+        free=_texts("free", given["free"]),
+        dead_hosts=_texts("dead_hosts", given["dead_hosts"]),
+        seed=_seed("seed", given["seed"]),
         controller=this_process(),
     )
-    if sweep.storage.is_sqlite and (sweep.workers > 1 or settings["workers"] not in ("auto", 1)):
+    if sweep.storage.is_sqlite and (sweep.workers > 1 or given["workers"] not in ("auto", 1)):
         abort(
             "hydra.sweeper.storage: SQLite can hand a queued trial to two workers, so workers = 1 "
-            f"must hold, got workers={settings['workers']}; storage=null takes any number"
+            f"must hold, got workers={given['workers']}; storage=null takes any number"
         )
     validate_nodes(sweep.sampler, sweep.pruner, space, len(directions))
+    if sweep.storage.is_server and "CmaEsSampler" in str(sweep.sampler):
+        abort(
+            "hydra.sweeper.sampler: CmaEsSampler unpickles what the storage holds, so whoever may "
+            "write to that database could run code here; take another sampler, or storage=null"
+        )
+    if n_trials and (size := space.size(n_trials)) < n_trials:
+        rest = "some are tried twice" if sweep.n_trials == n_trials else "each is tried once"
+        print(f"n_trials={n_trials} is more than the {size} points of the space: {rest}")
     return sweep
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as plain containers, their names known."""
+    from .optuna_study import OptunaStudyConf
+
+    known = [key for key in OptunaStudyConf.__dataclass_fields__ if not key.startswith("_")]
+    for key in settings:
+        if key not in known:
+            ours = _OFFICIAL.get(key)
+            hint = f"; it is called {ours} here" if ours else did_you_mean(key, known)
+            abort(f"hydra.sweeper.{key}: no such key{hint}")
+    return {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in settings.items()
+    }
+
+
+_OFFICIAL = {  # keys of Hydra's own Optuna sweeper
+    "n_jobs": "hydra.sweeper.workers",
+    "search_space": "hydra.sweeper.params",
+    "custom_search_space": "hydra.sweeper.conditions",
+}
 
 
 def follow_up_config(sweep: SweepConfig, follow: FollowUp, loader: ConfigLoader) -> SweepConfig:
@@ -95,7 +143,7 @@ def follow_up_config(sweep: SweepConfig, follow: FollowUp, loader: ConfigLoader)
         study_name=f"{sweep.study_name}-{follow.suffix}",
         folder=sweep.folder / follow.suffix,
         space=space,
-        n_trials=_budget(follow.n_trials, follow.sampler, space),
+        n_trials=budget(follow.n_trials, follow.sampler, space),
         directions=directions,
         metrics=metrics,
         sampler=_node("sampler", follow.sampler),
@@ -103,28 +151,63 @@ def follow_up_config(sweep: SweepConfig, follow: FollowUp, loader: ConfigLoader)
     )
 
 
+def _address(value: Any, config: DictConfig) -> str | None:
+    """`hydra.sweeper.storage`, its references to environment variables as they are.
+
+    So no process writes down what they stand for, and each looks it up itself.
+    """
+    if value is not None and not isinstance(value, str):
+        abort(f"hydra.sweeper.storage: a path or an address must be given, got storage={value}")
+    plain: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    try:
+        resolved(str(plain["storage"]))
+    except OmegaConfBaseException:  # it refers to the configuration, too
+        return value
+    return None if value is None else str(plain["storage"])
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        abort(f"hydra.sweeper.{key}: true or false must be given, got {key}={value}")
+    return value
+
+
 def _node(key: str, node: Any) -> Mapping[str, Any] | None:
-    """A `_target_` node as plain containers."""
-    plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    if plain is not None and not (isinstance(plain, Mapping) and "_target_" in plain):
-        abort(f"hydra.sweeper.{key}: a node with a _target_ must be given, got {plain}")
-    return plain
-
-
-def _budget(n_trials: Any, sampler: Any, space: Space) -> int:
-    size = grid_size(sampler, space)
-    if n_trials is None:
-        if size is None:
-            abort("hydra.sweeper.n_trials: a number must be given unless the sampler is a grid")
-        return size
-    count = _count("n_trials", n_trials, least=1)
-    return count if size is None else min(count, size)
+    if node is None:
+        return None
+    if not (isinstance(node, Mapping) and isinstance(node.get("_target_"), str)):
+        abort(f"hydra.sweeper.{key}: a node with a _target_ must be given, got {node}")
+    _seed(f"{key}.seed", node.get("seed"))
+    return node
 
 
 def _count(key: str, value: Any, *, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        abort(f"hydra.sweeper.{key}: {key} >= {least} must hold, got {key}={value}")
+        rule = f"{key} >= {least} must hold, in whole numbers"
+        abort(f"hydra.sweeper.{key}: {rule}, got {key}={value}")
     return value
+
+
+def _seed(key: str, value: Any) -> int | None:
+    """A seed leaves room for the numbers of workers below NumPy's limit of 2**32."""
+    if value is not None and (type(value) is not int or not 0 <= value < 2**31):
+        rule = f"0 <= seed < {2**31} must hold, in whole numbers"
+        abort(f"hydra.sweeper.{key}: {rule}, got seed={value}")
+    return value
+
+
+def _mapping(key: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        abort(f"hydra.sweeper.{key}: a mapping of dotted keys must be given, got {value}")
+    return value
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    """A word, or a list of words."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        abort(f"hydra.sweeper.{key}: a word, or a list of words, must be given, got {value}")
+    return tuple(texts)
 
 
 def _workers(value: Any, config: DictConfig) -> int:
@@ -136,7 +219,7 @@ def _workers(value: Any, config: DictConfig) -> int:
 
 
 def _directions(value: Any) -> tuple[str, ...]:
-    directions = (value,) if isinstance(value, str) else tuple(value)
+    directions = _texts("direction", value)
     for direction in directions or ("an empty list",):
         if direction not in ("minimize", "maximize"):
             abort(f"hydra.sweeper.direction: minimize or maximize must be given, got {direction}")
@@ -144,8 +227,8 @@ def _directions(value: Any) -> tuple[str, ...]:
 
 
 def _metrics(value: Any, directions: tuple[str, ...]) -> tuple[str, ...]:
-    metrics = () if value is None else (value,) if isinstance(value, str) else tuple(value)
-    if metrics and len(metrics) != len(directions):
+    metrics = () if value is None else _texts("metric", value)
+    if value is not None and len(metrics) != len(directions):
         abort(
             "hydra.sweeper.metric: a metric for each direction must be given, got "
             f"{len(metrics)} metrics and {len(directions)} directions"
@@ -154,57 +237,9 @@ def _metrics(value: Any, directions: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _rate(value: Any) -> float:
-    rate = float(value)
-    if not 0 <= rate <= 1:  # nan is not, either
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         abort(
             "hydra.sweeper.max_failure_rate: 0 <= max_failure_rate <= 1 must hold, "
             f"got max_failure_rate={value}"
         )
-    return rate
-
-
-def identity(sweep: SweepConfig, composed: DictConfig) -> dict[str, Any]:
-    """A flat mapping of JSON values that is equal for two runs of one study.
-
-    Args:
-        composed: one point of the space. It contributes the values that are not sampled, whether a
-            file or the command line sets them, except for those in `sweep.free`.
-    """
-    plain: Any = OmegaConf.to_container(composed, resolve=False)  # a resolved date never matches
-    fixed = _flat({key: value for key, value in plain.items() if key != "hydra"})
-    varied = (*sweep.free, *(parameter.name for parameter in sweep.space.parameters))
-    prefixes = tuple(f"{name}." for name in varied)
-    return {
-        **dict(sorted((p.name, p.describe()) for p in sweep.space.parameters)),
-        **{k: v for k, v in sorted(fixed.items()) if not f"{k}.".startswith(prefixes)},
-        "direction": list(sweep.directions),
-        "metric": list(sweep.metrics),
-    }
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def difference(stored: dict[str, Any], given: dict[str, Any]) -> str:
-    """The first key that differs, with both values, and the number of others; empty if none."""
-    before, after = (
-        {key: json.dumps(value, sort_keys=True) for key, value in side.items()}
-        for side in (stored, given)
-    )
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    if not keys:
-        return ""
-    was, now = (_text(values.get(keys[0], "absent")) for values in (stored, given))
-    more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
-    return f"{keys[0]} was {was}, is {now}{more}"
-
-
-def _text(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return float(value)

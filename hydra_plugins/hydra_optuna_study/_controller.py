@@ -13,12 +13,18 @@ import optuna
 from omegaconf import DictConfig
 from optuna.study import StudyDirection
 
-from ._config import SweepConfig, difference, follow_up_config, identity, read_sweep_config
-from ._launch import App
+from ._config import SweepConfig, follow_up_config, read_sweep_config
+from ._launch import App, difference, identity
 from ._process import abort, is_disk_full, one_line, stop_on_signal, stop_requested
-from ._program import StudyCallback, instantiate
-from ._progress import Progress, best_table
-from ._trials import TrialsByState, fail_stale_trials, failure_of, trials_by_state
+from ._program import StudyCallback, instantiate, without_passwords
+from ._progress import Progress, sum_up
+from ._trials import (
+    TrialsByState,
+    fail_stale_trials,
+    hopeless,
+    retry_failed,
+    trials_by_state,
+)
 
 MAX_FAILED_LAUNCHES = 3  # in a row, each broken before a trial was finished
 
@@ -35,8 +41,7 @@ def run_sweep(settings: Mapping[str, Any], arguments: Sequence[str], app: App) -
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     stop_requested.clear()
-    loader = app.hydra_context.config_loader
-    sweep = read_sweep_config(settings, arguments, app.config, loader)
+    sweep = read_sweep_config(settings, arguments, app)
     callback = _make_callback(sweep)
     callback.check(app.config)
     try:
@@ -45,7 +50,7 @@ def run_sweep(settings: Mapping[str, Any], arguments: Sequence[str], app: App) -
             follow = callback.follow_up(study)
             if follow is None:
                 break
-            sweep = follow_up_config(sweep, follow, loader)
+            sweep = follow_up_config(sweep, follow, app.loader)
             study = _run_study(sweep, app, callback, follows=first.study_name)
     except KeyboardInterrupt:  # while no worker was running
         abort(f"study {sweep.study_name} interrupted; {_continue_with()}", code=130)
@@ -58,9 +63,11 @@ def run_sweep(settings: Mapping[str, Any], arguments: Sequence[str], app: App) -
 
 
 def _make_callback(sweep: SweepConfig) -> StudyCallback:
+    if sweep.callback is None:
+        return StudyCallback()
     try:
-        callback: StudyCallback = instantiate(sweep.callback) if sweep.callback else StudyCallback()
-    except ImportError as error:
+        callback: StudyCallback = instantiate(sweep.callback, StudyCallback)
+    except Exception as error:  # noqa: BLE001  # whatever a constructor raises
         abort(f"hydra.sweeper.callback: {one_line(error)}")
     return callback
 
@@ -69,11 +76,10 @@ def _run_study(
     sweep: SweepConfig, app: App, callback: StudyCallback, follows: str | None
 ) -> optuna.Study:
     """Bring one study to its budget, or as far as possible."""
-    # Compose one point, so that Hydra rejects an unknown key before anything is written.
-    overrides = [*sweep.space.fixed, *sweep.space.probe()]
-    composed = app.hydra_context.config_loader.load_sweep_config(app.config, overrides)
+    composed = app.probe(sweep.space)
+    callback.check_point(composed)
     study = _create_or_load(sweep, composed, follows)
-    _fail_stale(sweep, study)
+    _retry_failed(sweep, study)
     ended = False
     try:
         with sweep.storage.lock("callback"):
@@ -92,16 +98,26 @@ def _create_or_load(sweep: SweepConfig, composed: DictConfig, follows: str | Non
     Raises: SystemExit(2), with the difference, if the stored study is another one.
     """
     given = identity(sweep, composed)
+    directions = [StudyDirection[direction.upper()] for direction in sweep.directions]
     if sweep.storage.file:
-        sweep.storage.file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            sweep.storage.file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if is_disk_full(error):
+                raise
+            abort(f"hydra.sweeper.storage: {sweep.storage.file}: {error.strerror}")
     with sweep.storage.lock():
         name, storage = sweep.study_name, sweep.storage.open()
         try:  # `load_if_exists` would write to a journal each time
             study = optuna.load_study(study_name=name, storage=storage)
         except KeyError:
-            directions = [StudyDirection[direction.upper()] for direction in sweep.directions]
             study = optuna.create_study(study_name=name, storage=storage, directions=directions)
         stored = study.user_attrs.get("identity")
+        if stored is None and (study.get_trials(deepcopy=False) or study.directions != directions):
+            abort(
+                f"hydra.sweeper.study_name: {name} in {sweep.storage.public} was not made by this "
+                "sweeper; give this one another name"
+            )
         if stored is None:
             study.set_user_attr("seed", secrets.randbelow(2**31))
             study.set_user_attr("follows", follows)
@@ -109,7 +125,7 @@ def _create_or_load(sweep: SweepConfig, composed: DictConfig, follows: str | Non
         elif differs := difference(stored, given):
             abort(
                 f"hydra.sweeper.study_name: {name} in {sweep.storage.public} is another search: "
-                f"{differs}; give this one another name"
+                f"{differs}; {_begin_anew(sweep)}"
             )
     return study
 
@@ -121,6 +137,17 @@ def _fail_stale(
     with sweep.storage.lock():
         fail_stale_trials(study, sweep.max_retries, sweep.dead_hosts, ended)
     return trials_by_state(study)
+
+
+def _retry_failed(sweep: SweepConfig, study: optuna.Study) -> None:
+    """Queue failed trials again: if asked to, or if there is nothing but failed ones."""
+    trials = _fail_stale(sweep, study)
+    useless = not (trials.complete or trials.pruned or trials.running)
+    if sweep.retry_failed or useless:
+        with sweep.storage.lock():
+            number = retry_failed(study)
+        if number:
+            print(f"study {sweep.study_name}: {number} failed trials are tried again", flush=True)
 
 
 def _work(sweep: SweepConfig, study: optuna.Study, app: App, callback: StudyCallback) -> None:
@@ -140,7 +167,8 @@ def _work(sweep: SweepConfig, study: optuna.Study, app: App, callback: StudyCall
                 _launch_until_done(sweep, study, app, callback)
             except KeyboardInterrupt:
                 stop_requested.set()
-    _sum_up(sweep, study)
+    trials = _fail_stale(sweep, study)
+    sum_up(study, trials, sweep, stop_requested.is_set(), _continue_with())
 
 
 def _launch_until_done(
@@ -153,7 +181,8 @@ def _launch_until_done(
         while not stop_requested.is_set():
             before = _fail_stale(sweep, study)
             left = sweep.n_trials - before.taken
-            if before.too_many_failures(sweep.max_failure_rate, sweep.n_trials):
+            failing = before.too_many_failures(sweep.max_failure_rate, sweep.n_trials)
+            if failing or hopeless(before):
                 return
             if left <= 0:
                 if not before.running:
@@ -167,11 +196,12 @@ def _launch_until_done(
             idle = after.finished == before.finished and after.replaced == before.replaced
             if idle and not error:
                 return  # the sampler has no further point
-            failed_launches = failed_launches + 1 if idle else 0
+            raised = error is not None and len(ended) > 0  # in a worker's own code, a sampler's say
+            failed_launches = failed_launches + 1 if idle or raised else 0
             if error and failed_launches >= MAX_FAILED_LAUNCHES:
                 abort(
                     f"study {sweep.study_name} stopped: {failed_launches} launches in a row ended "
-                    f"without a trial: {type(error).__name__}: {one_line(error)}",
+                    f"by {type(error).__name__}: {one_line(error)}; then {_continue_with()}",
                     code=1,
                 )
 
@@ -191,27 +221,10 @@ def _wait_for_others(sweep: SweepConfig, trials: TrialsByState, warned: set[str]
 
 
 def _request_stop(study: optuna.Study, sweep: SweepConfig) -> None:
-    _warn("\nstopping at the next step of each trial; Ctrl-C again ends at once")
     study.set_user_attr(sweep.stop_key, True)
-
-
-def _sum_up(sweep: SweepConfig, study: optuna.Study) -> None:
-    trials = _fail_stale(sweep, study) if stop_requested.is_set() else trials_by_state(study)
-    if trials.complete:
-        print(best_table(study), flush=True)
-    if trials.failed:
-        last = trials.failed[-1]
-        failed = f"{len(trials.failed)} of {trials.finished} finished trials failed"
-        reason = f"trial {last.number}: {failure_of(last)}"
-        if trials.too_many_failures(sweep.max_failure_rate, sweep.n_trials):
-            limit = f"hydra.sweeper.max_failure_rate={sweep.max_failure_rate}"
-            abort(
-                f"study {sweep.study_name} stopped: {failed}, more than {limit}; {reason}", code=1
-            )
-        _warn(f"{failed}; {reason}")
-    if stop_requested.is_set():
-        done = f"{trials.finished} of {sweep.n_trials} trials"
-        abort(f"study {sweep.study_name} interrupted at {done}; {_continue_with()}", code=130)
+    running = ", ".join(str(trial.number) for trial in trials_by_state(study).running)
+    waits = f"at the next step of the running trials ({running})" if running else "now"
+    _warn(f"\nstopping {waits}; Ctrl-C again ends at once")
 
 
 def _warn(sentence: str) -> None:
@@ -219,4 +232,15 @@ def _warn(sentence: str) -> None:
 
 
 def _continue_with() -> str:
-    return f"continue with: {shlex.join(['python', *sys.orig_argv[1:]])}"
+    words = [word for word in sys.orig_argv[1:] if "hydra.sweeper.retry_failed=" not in word]
+    command = shlex.join(["python", *words])
+    shown = without_passwords(command)
+    fill_in = "" if shown == command else " (*** is a password, to be filled in)"
+    return f"continue with: {shown}{fill_in}"
+
+
+def _begin_anew(sweep: SweepConfig) -> str:
+    file = sweep.storage.file
+    inside = file is not None and file.parent == sweep.folder
+    remove = f", or remove {sweep.folder} to begin anew" if inside else ""
+    return f"give this one another hydra.sweeper.study_name{remove}"

@@ -31,6 +31,7 @@ def distribution_of(override: Override) -> tuple[Distribution, tuple[str, ...]]:
     Raises: ValueError with the rule and the values that break it.
     """
     sweep = override.value()
+    _check_tags(sweep, override.input_line or "")
     if isinstance(sweep, RangeSweep):
         return _range(sweep), ()
     if isinstance(sweep, IntervalSweep):
@@ -40,6 +41,19 @@ def distribution_of(override: Override) -> tuple[Distribution, tuple[str, ...]]:
     elements = list(override.sweep_iterator(transformer=Transformer.identity))
     texts = tuple(str(Transformer.str(element)) for element in elements)
     return CategoricalDistribution(_choices(elements, texts)), texts
+
+
+def _check_tags(sweep: Any, text: str) -> None:
+    """The one tag that means something is `log`, on numbers."""
+    tags = sorted(getattr(sweep, "tags", ()))
+    for tag in tags:
+        if tag != "log":
+            spelt = "; did you mean tag(log, ...)?" if "log" in tag.lower() else ""
+            raise ValueError(f"the one tag is log, got tag({tag}, ...){spelt}")
+    if tags and isinstance(sweep, ChoiceSweep):
+        raise ValueError("a log scale needs an interval or a range, got a choice")
+    if "tag(" in text and not tags and isinstance(sweep, RangeSweep):  # Hydra 1.3 drops it
+        raise ValueError("a cast drops the tag of a range; write tag(log, int(range(...)))")
 
 
 def _choices(elements: Sequence[Any], texts: Sequence[str]) -> list[Any]:
@@ -58,7 +72,11 @@ def _choices(elements: Sequence[Any], texts: Sequence[str]) -> list[Any]:
 
 def _range(sweep: RangeSweep) -> Distribution:
     """`range(start, stop, step)`, without `stop`, as in Hydra and Python."""
-    start, stop, step = (Decimal(str(x)) for x in (sweep.start, sweep.stop, sweep.step))
+    given = (sweep.start, sweep.stop, sweep.step)  # Hydra 1.4 makes decimals of a sorted range
+    number = float if any(isinstance(x, float | Decimal) for x in given) else int
+    for cast in getattr(sweep, "transformers", ()):  # of Hydra 1.4; 1.3 casts the three bounds
+        number = type(cast(1))
+    start, stop, step = (Decimal(str(x)) for x in given)
     if step == 0:
         raise ValueError("a range's step must not be 0")
     count = math.ceil((stop - start) / step)
@@ -67,10 +85,12 @@ def _range(sweep: RangeSweep) -> Distribution:
     last = start + (count - 1) * step
     low, high, step = min(start, last), max(start, last), abs(step)
     log = "log" in sweep.tags
-    if any(isinstance(x, float) for x in (sweep.start, sweep.stop, sweep.step)):
+    if number is float:
         if log:
             raise ValueError("a log scale needs an interval or whole numbers, got a float range")
         return FloatDistribution(float(low), float(high), step=float(step))
+    if step != int(step):
+        raise ValueError(f"the step of a range of whole numbers must be whole, got step={step}")
     _check(int(low), int(high), log)
     if log and step != 1:
         raise ValueError(f"step = 1 must hold on a log scale, got step={step}")
@@ -89,6 +109,8 @@ def _interval(sweep: IntervalSweep) -> Distribution:
 
 
 def _check(low: float, high: float, log: bool) -> None:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"bounds must be finite, got low={low}, high={high}")
     if not low <= high:
         raise ValueError(f"low <= high must hold, got low={low}, high={high}")
     if log and low <= 0:
@@ -123,7 +145,8 @@ class Condition:
         try:
             names: list[str] = []
             _evaluate(ast.parse(text, mode="eval").body, names.append, dry=True)
-        except (SyntaxError, ValueError, KeyError):  # KeyError: no such comparison
+        # TypeError: no text; KeyError: no such comparison
+        except (SyntaxError, TypeError, ValueError, KeyError):
             abort(
                 f"{key}: a condition compares dotted names with values by < <= > >= == != in, "
                 f"not in, and, or, not; got {text!r}"
@@ -131,8 +154,17 @@ class Condition:
         return cls(text, frozenset(names))
 
     def holds(self, read: Callable[[str], Any]) -> bool:
-        """Evaluate it; `read` gives the value of a dotted name."""
-        return bool(_evaluate(ast.parse(self.text, mode="eval").body, read, dry=False))
+        """Evaluate it; `read` gives the value of a dotted name.
+
+        Raises: ValueError if it compares what has no order, `null < 3` say.
+        """
+        try:
+            return bool(_evaluate(ast.parse(self.text, mode="eval").body, read, dry=False))
+        except TypeError as error:
+            raise ValueError(f"{self.text!r} cannot be decided: {error}") from None
+
+
+_WORDS = {"true": True, "false": False, "null": None}  # as Hydra spells them
 
 
 def _evaluate(  # noqa: PLR0911  # one return for each kind of expression
@@ -145,7 +177,7 @@ def _evaluate(  # noqa: PLR0911  # one return for each kind of expression
         case ast.Name() | ast.Attribute():
             name = ast.unparse(node)
             if name.replace(".", "_").isidentifier():  # no attribute of a call
-                return read(name)
+                return _WORDS[name] if name in _WORDS else read(name)
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return [_evaluate(item, read, dry=dry) for item in items]
         case ast.UnaryOp(op=ast.Not(), operand=inner):

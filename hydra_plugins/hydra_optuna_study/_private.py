@@ -1,4 +1,5 @@
-"""All private parts of Hydra and Optuna that the sweeper uses, so that an upgrade checks one file.
+"""All private parts of Hydra and Optuna that the sweeper uses, so that an upgrade checks one file;
+and the journal file, whose repair depends on how Optuna reads and writes it.
 
 Read in hydra-core 1.3.8 and 1.4.0rc3 and in optuna 5.0.0. Each name is followed by its reason.
 """
@@ -7,9 +8,14 @@ Read in hydra-core 1.3.8 and 1.4.0rc3 and in optuna 5.0.0. Each name is followed
 
 from __future__ import annotations
 
+import fcntl
 import functools
+import os
+import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -18,14 +24,18 @@ from hydra._internal.callbacks import Callbacks
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._heartbeat import BaseHeartbeat
-from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from optuna.trial import FrozenTrial
 
+from ._process import abort, is_disk_full
+
 NO_CALLBACKS = Callbacks()  # for the `HydraContext` of workers: the user's are for trials
-JournalLock = BaseJournalFileLock  # the type of JournalFileBackend's public argument `lock_obj`
+KEY = "hydra.sweeper.storage"
+JOURNAL = b'{"op_code":'  # how a journal begins
 RETRY_SECONDS = 120.0  # how long a call waits for a database server that is away
 
 
@@ -109,3 +119,79 @@ class RetryingStorage(_CachedStorage):
 _CONCRETE = {"get_best_trial", "get_trial_id_from_study_id_trial_number"}
 for _name in BaseStorage.__abstractmethods__ | BaseHeartbeat.__abstractmethods__ | _CONCRETE:
     setattr(RetryingStorage, _name, retry(getattr(_CachedStorage, _name)))
+
+
+class KernelLock(BaseJournalFileLock):
+    """A lock that the kernel releases at its holder's death; Optuna's outlives it by 30 s.
+
+    With `repair` it also removes an unterminated last line, which a full disk or a kill can leave
+    in a journal: the next record would be appended to it, and the file never be read again.
+    """
+
+    def __init__(self, file: Path, purpose: str, *, repair: bool = False) -> None:
+        self.file, self.repair = file, repair
+        self.path = file.with_name(f".{file.name}.{purpose}")
+        self.handle = -1
+
+    def acquire(self) -> bool:
+        try:  # nothing is written to the lock, whoever's file it is, and no link is followed
+            self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            if is_disk_full(error):
+                raise
+            abort(f"{KEY}: no lock {self.path}: {error.strerror}")
+        fcntl.flock(self.handle, fcntl.LOCK_EX)
+        if self.repair:
+            _remove_torn_line(self.file)
+        return True
+
+    def release(self) -> None:
+        os.close(self.handle)
+
+
+def _remove_torn_line(path: Path) -> None:
+    """Raises: SystemExit(2), with the file as it was, unless it is empty or begins as a journal."""
+    with path.open("rb+") as file:
+        if file.read(len(JOURNAL)) not in (JOURNAL, b""):
+            abort(f"{KEY}: {not_a_journal(path)}")
+        file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+        if file.read(1) not in (b"\n", b""):
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
+class _Journal(JournalFileBackend):
+    """Knows which line it reads, so that a damaged one can be named."""
+
+    line = 1
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        self.line = log_number_from + 1
+        for log in super().read_logs(log_number_from):
+            yield log
+            self.line += 1
+
+
+def open_journal(path: Path, *, reading: bool) -> BaseStorage:
+    backend = _Journal(str(path), KernelLock(path, "write", repair=True))
+    with nullcontext() if reading else get_lock_file(backend._lock):
+        try:
+            storage = JournalStorage(backend)
+            # Optuna skips a last line that it cannot read, and fails when another follows
+            damaged = not reading and path.read_bytes().count(b"\n") >= backend.line
+        except OSError:
+            raise
+        except Exception:  # noqa: BLE001  # whatever a wrong record leads to
+            damaged = True
+    if damaged:
+        good, file = backend.line - 1, shlex.quote(str(path))
+        way = f"cp {file} {file}.damaged && head -n {good} {file}.damaged > {file}"
+        abort(
+            f"{KEY}: line {backend.line} of {path} is damaged, and later lines build on it; "
+            f"to go on from the {good} before it: {way}"
+        )
+    return storage
+
+
+def not_a_journal(path: Path) -> str:
+    return f"{path} is not a journal of Optuna, and stays as it is; name another file"

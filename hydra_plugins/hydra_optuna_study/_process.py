@@ -1,7 +1,8 @@
-"""The operating system's side of a sweep: processes and who lives, cores, signals, early exits."""
+"""The operating system's side of a sweep: processes, cores, signals, early exits, folders."""
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -125,8 +126,8 @@ def stop_on_signal(notify: Callable[[], None] | None = None) -> Iterator[None]:
         if stop_requested.is_set():
             raise KeyboardInterrupt
         stop_requested.set()
-        if notify:
-            notify()
+        if notify:  # not here: the thread that was interrupted may hold the storage's lock
+            threading.Thread(target=notify, name="stop").start()
 
     stop_requested.clear()  # of an earlier study or worker in this process
     before = {number: signal.signal(number, handle) for number in SIGNALS}
@@ -143,6 +144,41 @@ def abort(sentence: str, code: int = 2) -> NoReturn:
     """Print one sentence to stderr and raise SystemExit, by default for a user's mistake."""
     print(sentence, file=sys.stderr, flush=True)
     raise SystemExit(code)
+
+
+def no_place(path: Path) -> str | None:
+    """Why nothing can be made at `path`, which does not exist; None if it can."""
+    place = next(parent for parent in path.parents if os.path.lexists(parent))
+    if not place.is_dir():
+        return f"{place} is no folder"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"no permission to write {place}"
+    return None
+
+
+def study_name(value: Any) -> str:
+    """A study's name is the name of its folder, too."""
+    name = "" if value is None or isinstance(value, list | dict) else str(value)
+    if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name.encode()) > 200:
+        abort(
+            "hydra.sweeper.study_name: the name of a folder must be given, 1 to 200 bytes without "
+            f"/, got {name[:200]!r}"
+        )
+    return name
+
+
+def sweep_folder(value: Any) -> Path:
+    """`hydra.sweep.dir` as an absolute path, which can be made or written to."""
+    folder = Path(str(value)).expanduser().absolute()
+    if problem := no_place(folder / "0"):
+        abort(f"hydra.sweep.dir: a folder to write to must be given, got {folder}: {problem}")
+    return folder
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that refuses `name`: the most similar known name, if there is one."""
+    near = difflib.get_close_matches(name, [str(k) for k in known], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def one_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Progress of a study: one line that is redrawn on a terminal, plain lines elsewhere, a table."""
+"""Progress of a study: one line that is redrawn on a terminal, plain lines elsewhere, a summary."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable
 
 import optuna
+from optuna.trial import FrozenTrial
 from tqdm import tqdm
 
-from ._process import one_line
-from ._trials import TrialsByState, ranked, trials_by_state
+from ._config import SweepConfig
+from ._process import abort, one_line
+from ._trials import TrialsByState, failure_of, hopeless, ranked, trials_by_state
 
+REASON = 160  # characters of a reason on the terminal
 LINE_SECONDS = 5.0  # between plain lines, unless the study ends
 
 
@@ -77,6 +80,48 @@ class Progress:
             pace = (time.monotonic() - self.began) / (done - self.before)
             parts.append(f"{tqdm.format_interval(pace * (self.n_trials - done))} left")
         return ", ".join(parts)
+
+
+def sum_up(
+    study: optuna.Study,
+    trials: TrialsByState,
+    sweep: SweepConfig,
+    interrupted: bool,
+    continue_with: str,
+) -> None:
+    """Print the best trials and what failed, when the workers have ended.
+
+    Raises: SystemExit: 1 if the study failed, 130 after Ctrl-C.
+    """
+    name = sweep.study_name
+    if trials.complete:
+        print(best_table(study), flush=True)
+    if trials.failed:
+        failed = f"{len(trials.failed)} of {trials.finished} finished trials failed"
+        reason = _failure_line(trials.failed[-1])
+        if trials.too_many_failures(sweep.max_failure_rate, sweep.n_trials):
+            limit = f"hydra.sweeper.max_failure_rate={sweep.max_failure_rate}"
+            abort(f"study {name} stopped: {failed}, more than {limit}; {reason}", code=1)
+        if why := hopeless(trials):
+            abort(f"study {name} stopped: {_shorten(why)}; mended, {continue_with}", code=1)
+        print(f"{failed}; {reason}", file=sys.stderr)
+    if interrupted:
+        done = f"{trials.finished} of {sweep.n_trials} trials"
+        abort(f"study {name} interrupted at {done}; {continue_with}", code=130)
+    if trials.finished and not trials.complete:
+        ends = f"{len(trials.pruned)} pruned, {len(trials.failed)} failed"
+        again = f"; mended, {continue_with}" if trials.failed else ""
+        abort(f"study {name}: no trial was completed, {ends}{again}", code=1)
+
+
+def _failure_line(trial: FrozenTrial) -> str:
+    """A trial and why it failed, short enough for a line; the rest is in its `failure.txt`."""
+    return f"trial {trial.number}: {_shorten(failure_of(trial))}"
+
+
+def _shorten(text: str) -> str:
+    """At most `REASON` characters."""
+    return text if len(text) <= REASON else f"{text[: REASON - 3]}..."
 
 
 def best_table(study: optuna.Study, rows: int = 5) -> str:

@@ -2,70 +2,105 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import sqlite3
+import stat
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import optuna
+from omegaconf import OmegaConf
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage
 
-from ._private import JournalLock, RetryingStorage, retry
-from ._process import abort
+from ._private import (
+    JOURNAL,
+    KEY,
+    KernelLock,
+    RetryingStorage,
+    not_a_journal,
+    open_journal,
+    retry,
+)
+from ._process import abort, no_place
+from ._program import without_passwords
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 HEARTBEAT_SECONDS = 5  # how often a running trial writes to a database server
 GRACE_SECONDS = 30  # silence after which other machines fail the trial
+SQLITE = "sqlite:///"
+_DATABASE = b"SQLite format 3\0"  # how an SQLite file does
 
 
 @dataclass(frozen=True)
 class StorageLocation:
     """Where a study is stored, as plain text, so that it can be sent to workers."""
 
-    name: str  # an absolute path of a journal file, or a database URL
+    name: str  # an absolute path of a journal file, or an address that may refer to `${oc.env:X}`
+
+    @property
+    def url(self) -> str:
+        """The name with its password; never to be printed or kept."""
+        return resolved(self.name)
 
     @property
     def is_server(self) -> bool:
         """Whether several machines may share it."""
-        return self.name.startswith("postgresql")
+        return self.url.startswith("postgresql")
 
     @property
     def is_sqlite(self) -> bool:
         """Whether it is SQLite, which has no row locks: two workers could pop one queued trial."""
-        return self.name.startswith("sqlite")
+        return self.name.startswith(SQLITE)
 
     @property
     def public(self) -> str:
         """The name without a password."""
-        if "://" not in self.name:
-            return self.name
-        from sqlalchemy import make_url
-
-        return make_url(self.name).render_as_string(hide_password=True)
+        return without_passwords(self.url)
 
     @property
     def file(self) -> Path | None:
         """The file of a journal or SQLite study."""
-        return None if self.is_server else Path(self.name.removeprefix("sqlite:///"))
+        return None if self.is_server else Path(self.name.removeprefix(SQLITE))
 
-    def open(self, on_stale: Callable[[optuna.Study, Any], None] | None = None) -> BaseStorage:
-        """Connect; `on_stale` is called for each trial that the heartbeat fails."""
-        if "://" not in self.name:
-            lock = KernelLock(Path(self.name), "write", repair=True)
-            return JournalStorage(JournalFileBackend(self.name, lock_obj=lock))
+    @property
+    def has_studies(self) -> bool:
+        """Whether there is something to read; nothing is created."""
+        if self.file and not (self.file.exists() and self.file.stat().st_size):
+            return False
+        if self.file and not self.is_sqlite:
+            return True
+        from sqlalchemy import inspect
+
+        return inspect(_engine(self.url)).has_table("studies")
+
+    def open(
+        self,
+        on_stale: Callable[[optuna.Study, Any], None] | None = None,
+        *,
+        reading: bool = False,
+    ) -> BaseStorage:
+        """Connect.
+
+        Args:
+            on_stale: called for each trial that the heartbeat fails.
+            reading: for looking only: no lock is made, no torn line removed.
+
+        Raises: SystemExit(2) after one sentence if a journal is damaged.
+        """
+        if self.file and not self.is_sqlite:
+            return open_journal(self.file, reading=reading)
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):  # heartbeat
             database = RDBStorage(
-                self.name,
+                self.url,
                 engine_kwargs={"pool_pre_ping": True},
                 heartbeat_interval=HEARTBEAT_SECONDS if self.is_server else None,
                 grace_period=GRACE_SECONDS,
@@ -85,7 +120,7 @@ class StorageLocation:
             from sqlalchemy.exc import DBAPIError
 
             key = zlib.crc32(f"hydra_optuna_study {purpose}".encode())
-            with retry(_engine(self.name).connect)() as connection:
+            with retry(_engine(self.url).connect)() as connection:
                 connection.execute(text(f"SELECT pg_advisory_lock({key})"))
                 try:
                     yield
@@ -101,38 +136,6 @@ class StorageLocation:
             lock.release()
 
 
-class KernelLock(JournalLock):
-    """A lock that the kernel releases at its holder's death; Optuna's outlives it by 30 s.
-
-    With `repair` it also removes an unterminated last line, which a full disk or a kill can leave
-    in a journal: the next record would be appended to it, and the file never be read again.
-    """
-
-    def __init__(self, file: Path, purpose: str, *, repair: bool = False) -> None:
-        self.file, self.repair = file, repair
-        self.path = file.with_name(f".{file.name}.{purpose}")
-        self.handle = -1
-
-    def acquire(self) -> bool:
-        self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(self.handle, fcntl.LOCK_EX)
-        if self.repair:
-            _remove_torn_line(self.file)
-        return True
-
-    def release(self) -> None:
-        os.close(self.handle)
-
-
-def _remove_torn_line(path: Path) -> None:
-    with path.open("rb+") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 1, 0))
-        if file.read(1) not in (b"\n", b""):
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-
-
 @lru_cache(maxsize=4)
 def _engine(url: str) -> Engine:
     from sqlalchemy import create_engine
@@ -140,31 +143,108 @@ def _engine(url: str) -> Engine:
     return create_engine(url, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
 
 
-def find_storage(storage: str | None, folder: Path) -> StorageLocation:
+def resolved(text: str) -> str:
+    """`text` with the environment variables that it refers to."""
+    return str(OmegaConf.create({"text": text}).text)
+
+
+def find_storage(storage: str | None, folder: Path, *, reading: bool = False) -> StorageLocation:
     """The location that `hydra.sweeper.storage` means; null is a journal file in `folder`.
+
+    Nothing is created, and no existing file is accepted that is not a study's.
 
     Raises: SystemExit(2) after one sentence if it is not a storage, or cannot be reached.
     """
-    if storage is None:
-        return StorageLocation(str(folder / "study.journal"))
-    if "://" not in storage:
-        return StorageLocation(os.path.abspath(storage))
-    if storage.startswith("sqlite:///"):
-        return StorageLocation(f"sqlite:///{os.path.abspath(storage.removeprefix('sqlite:///'))}")
-    if not storage.startswith("postgresql"):
-        scheme = storage.split("://")[0]
-        abort(
-            "hydra.sweeper.storage: a path of a journal file, sqlite:///FILE or postgresql://... "
-            f"must be given, got {scheme}://..."
-        )
-    location = StorageLocation(storage)
+    given = str(folder / "study.journal") if storage is None else storage
+    url = resolved(given)
+    if "://" in url and not url.startswith(SQLITE):
+        if not url.startswith("postgresql"):
+            forms = "a path of a journal file, sqlite:///FILE or postgresql://..."
+            _refuse(f"{forms} must be given, got {url.split('://')[0]}://...")
+        return _check_server(StorageLocation(given))
+    prefix = SQLITE if url.startswith(SQLITE) else ""
+    name = os.path.expanduser(url.removeprefix(prefix))
+    if name in ("", ":memory:"):
+        _refuse(f"a file must be named, got {url!r}")
+    path = Path(os.path.abspath(name))
+    _check_place(path, reading=reading)
+    if path.exists() and path.stat().st_size:
+        (_check_database if prefix else _check_journal)(path)
+    return StorageLocation(f"{prefix}{path}")
+
+
+def _refuse(reason: str) -> NoReturn:
+    abort(f"{KEY}: {reason}")
+
+
+def _check_place(path: Path, *, reading: bool) -> None:
+    """Refuse what is no file, or cannot become one."""
     try:
-        with _engine(location.name).connect():
-            pass
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if not reading and (problem := no_place(path)):
+            _refuse(problem)
+        mode = stat.S_IFREG
+    except OSError as error:
+        _refuse(f"{path}: {error.strerror}")
+    if not stat.S_ISREG(mode):
+        folder = f"a folder; name a file in it, {path / 'study.journal'} say"
+        _refuse(f"{path} is {folder if stat.S_ISDIR(mode) else 'neither a file nor absent'}")
+    for purpose in ("claim", "write", "callback"):
+        if (lock := KernelLock(path, purpose).path).is_symlink():
+            _refuse(f"{lock} is a link, which no lock may be; remove it")
+    if path.exists() and not os.access(path, os.R_OK if reading else os.R_OK | os.W_OK):
+        _refuse(f"no permission to read and write {path}")
+
+
+def _head(path: Path) -> bytes:
+    """How a file begins; only at the door, since closing it drops locks of an SQLite connection."""
+    with path.open("rb") as file:
+        return file.read(len(_DATABASE))
+
+
+def _check_journal(path: Path) -> None:
+    if _head(path) == _DATABASE:
+        _refuse(f"{path} is an SQLite file; write {SQLITE}{path}")
+    if not _head(path).startswith(JOURNAL):
+        _refuse(not_a_journal(path))
+
+
+def _check_database(path: Path) -> None:
+    if _head(path).startswith(JOURNAL):
+        _refuse(f"{path} is a journal; write {path} without {SQLITE}")
+    if _head(path) != _DATABASE:
+        _refuse(f"{path} is not an SQLite file, and stays as it is; name another file")
+    query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    tables: set[str] = set()
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            tables = {name for (name,) in database.execute(query)}
+    except sqlite3.OperationalError:
+        return  # busy
+    except sqlite3.DatabaseError as error:
+        _refuse(f"{path} is damaged: {error}")
+    if tables and "studies" not in tables:
+        _refuse(f"{path} is another program's database, and stays as it is; name another file")
+
+
+def _check_server(location: StorageLocation) -> StorageLocation:
+    """The location, if it answers."""
+    from sqlalchemy import make_url
+
+    form = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE must be given"
+    try:
+        host = make_url(location.url).host
+    except Exception:  # noqa: BLE001  # its message may show the password
+        _refuse(f"{form}, PORT a number, got {location.public}")
+    if "@" in (host or ""):
+        _refuse(f"{form}, with %40 for each @ of the password, got {location.public}")
+    try:
+        with _engine(location.url).connect():
+            return location
     except ModuleNotFoundError as error:
         hint = "pip install 'psycopg[binary]', and write postgresql+psycopg://..."
-        abort(f"hydra.sweeper.storage: {error}; {hint}")
+        _refuse(f"{error}; {hint}")
     except Exception as error:  # noqa: BLE001  # drivers raise their own classes
-        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        abort(f"hydra.sweeper.storage: cannot reach {location.public}: {reason}")
-    return location
+        reason = str(getattr(error, "orig", error)).strip() or type(error).__name__
+        _refuse(f"cannot reach {location.public}: {without_passwords(reason.splitlines()[0])}")

@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import run_job
+from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
@@ -23,20 +24,26 @@ from optuna.trial import FrozenTrial
 
 from ._config import SweepConfig
 from ._private import apply_overrides, override_dirname
-from ._process import Stopped, busy, cores, is_disk_full, stop_on_signal, this_process
+from ._process import (
+    Stopped,
+    busy,
+    cores,
+    is_disk_full,
+    one_line,
+    stop_on_signal,
+)
 from ._program import deferring, running
-from ._trials import queue_retry, trials_by_state
+from ._trials import retry_after_death
 from ._worker_study import (
     BudgetExhausted,
+    LeftAlone,
+    Mistake,
     TrialFailed,
     WorkerStudy,
+    WorkerTrial,
     objective_values,
     record_failure,
 )
-
-
-class LeftRunning(BaseException):  # no Exception: Optuna would fail the trial
-    """For this error a trial stays running in the storage; a later controller queues it again."""
 
 
 @dataclass
@@ -72,10 +79,10 @@ class Worker:
                 study.optimize(self.objective, catch=(Exception,))
             except (BudgetExhausted, Stopped):
                 return
-            except LeftRunning as left:
-                raise left.args[0] from None
-            except UpdateFinishedTrialError:
-                continue  # another machine failed and replaced it, having seen no heartbeat
+            except LeftAlone as left:
+                if left.args:
+                    raise left.args[0] from None
+                continue
             if self.disk_full:
                 raise self.disk_full
             return  # the sampler stopped the study: a grid is exhausted
@@ -83,51 +90,63 @@ class Worker:
     def retry_stale(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Queue a trial again that the heartbeat has failed."""
         with self.sweep.storage.lock():
-            queue_retry(study, trial, self.sweep.max_retries)
+            retry_after_death(study, trial, self.sweep.max_retries, own=False)
 
     def objective(self, trial: optuna.Trial) -> float | Sequence[float]:
-        """Sample a point, compose its config, run it as a Hydra job of its own, give its value."""
+        """Run one trial; a worker that was taken for dead has no say in it any more."""
+        assert isinstance(trial, WorkerTrial)
         try:
-            sampled = self.sweep.space.suggest(trial, self.read_fixed)
+            return self.run_trial(trial)
+        except UpdateFinishedTrialError:
+            raise LeftAlone from None
+
+    def run_trial(self, trial: WorkerTrial) -> float | Sequence[float]:
+        """Sample a point, compose its config, run it as a Hydra job of its own, give its value."""
+        folder = self.sweep.folder / str(trial.number)
+        try:
+            sampled = self.sweep.space.suggest(trial)
             trial.set_user_attr("overrides", sampled)
-            config = self.composer.compose(sampled)
-            with open_dict(config):  # a Hydra job whose number and folder are the trial's number
-                config.hydra.job.id = f"{config.hydra.job.name}_{trial.number}"
-                config.hydra.job.num = trial.number
+            config = self.compose(sampled, trial)
+            folder = self.sweep.folder / str(config.hydra.sweep.subdir)
             return objective_values(self.sweep, self.run(trial, config))
-        except TrialPruned:
+        except (TrialPruned, UpdateFinishedTrialError):
             raise
         except KeyboardInterrupt:
-            self.requeue(trial, "interrupted; it is tried again")
+            trial.study.requeue(trial, "interrupted; it is tried again")
             raise
         except Exception as error:  # whatever the task raised: recorded, and raised again
             if is_disk_full(error):
                 self.disk_full = error
                 trial.study.stop()
-                self.requeue(trial, "the disk was full; it is tried again")
+                trial.study.requeue(trial, "the disk was full; it is tried again")
             else:
-                record_failure(trial, error, self.sweep.folder / str(trial.number))
+                record_failure(trial, error, folder)
             raise
 
-    def requeue(self, trial: optuna.Trial, reason: str) -> None:
-        """Queue a trial again that did not fail by itself; `max_retries` does not count this.
+    def compose(self, sampled: Sequence[str], trial: WorkerTrial) -> DictConfig:
+        """The config of a trial: a Hydra job with the trial's number and a folder of its own.
 
-        Raises: LeftRunning if the storage does not take that, its own disk being full, say.
+        Raises: Mistake if Hydra cannot compose it.
         """
         try:
-            with self.sweep.storage.lock():
-                frozen = trial.study.get_trials(deepcopy=False)[trial.number]
-                queue_retry(trial.study, frozen, self.sweep.max_retries, counts=False)
-            with suppress(UpdateFinishedTrialError):  # failed by another machine already
-                trial.set_user_attr("failure", reason)
-        except Exception as error:  # a full disk comes as each driver's own class
-            raise LeftRunning(error) from error
+            config = self.composer.compose(sampled)
+        except HydraException as error:
+            raise Mistake(one_line(error)) from error
+        with open_dict(config):
+            config.hydra.job.id = f"{config.hydra.job.name}_{trial.number}"
+            config.hydra.job.num = -1
+            numberless = str(config.hydra.sweep.subdir)
+            config.hydra.job.num = trial.number
+            # Two trials may have equal parameters: where the pattern has no number, whoever makes
+            # the folder has it, and the other adds its number.
+            if str(config.hydra.sweep.subdir) == numberless:
+                try:
+                    (self.sweep.folder / numberless).mkdir(parents=True)
+                except FileExistsError:
+                    config.hydra.sweep.subdir = f"{numberless}-{trial.number}"
+        return config
 
-    def read_fixed(self, name: str) -> Any:
-        """A value that a condition reads and the study does not sample."""
-        return OmegaConf.select(self.composer.compose([]), name)
-
-    def run(self, trial: optuna.Trial, config: DictConfig) -> Any:
+    def run(self, trial: WorkerTrial, config: DictConfig) -> Any:
         """Run the user's task by `run_job`; returns or raises what the task returns or raises.
 
         For Hydra and its callbacks a pruned trial is a completed job.
@@ -160,11 +179,11 @@ class Worker:
         return job.return_value
 
     @contextmanager
-    def trial_context(self, trial: optuna.Trial) -> Iterator[None]:
+    def trial_context(self, trial: WorkerTrial) -> Iterator[None]:
         """Within, `current_trial()` returns `trial`; BLAS uses this worker's share of the cores."""
         from threadpoolctl import threadpool_limits
 
-        threads = max(1, cores() // self.workers_here(trial.study))
+        threads = max(1, cores() // trial.study.workers_here())
         trial.set_user_attr("threads", threads)
         token = running.set(trial)
         try:
@@ -172,14 +191,6 @@ class Worker:
                 yield
         finally:
             running.reset(token)
-
-    def workers_here(self, study: optuna.Study) -> int:
-        """Number of workers on this machine, this one included."""
-        if self.sweep.controller.is_here:
-            return self.sweep.workers
-        trials = trials_by_state(study).running
-        hosts = [trial.user_attrs.get("worker", {}).get("host") for trial in trials]
-        return max(1, hosts.count(this_process().host))
 
 
 class Composer:

@@ -14,25 +14,26 @@ from omegaconf import DictConfig
 
 @dataclass
 class OptunaStudyConf:
-    """`hydra/sweeper=optuna_study`; `_config.py` reads and checks every key."""
+    """`hydra/sweeper=optuna_study`; `_config.py` reads every key, and checks it in one sentence."""
 
     _target_: str = "hydra_plugins.hydra_optuna_study.optuna_study.OptunaStudySweeper"
     _recursive_: bool = False  # nested nodes stay nodes, on Hydra 1.3 as on 1.4
-    study_name: str = "study"
-    n_trials: int | None = 20  # finished trials of the study in all; null: the whole grid
+    study_name: Any = "study"
+    n_trials: Any = 20  # finished trials of the study in all; null: the whole grid
     workers: Any = "auto"  # an int, or auto: one per core
-    storage: str | None = None  # a path, sqlite:///..., postgresql://...; null: in sweep.dir
+    storage: Any = None  # a path, sqlite:///..., postgresql://...; null: in sweep.dir
     direction: Any = "minimize"  # or maximize; a list for several objectives
     metric: Any = None  # key in the mapping that the task returns; null: it returns numbers
     sampler: Any = None  # a `_target_` node; null: Optuna's default
     pruner: Any = None  # a `_target_` node; null: no pruning
-    params: dict[str, Any] = field(default_factory=dict)  # dotted key: a Hydra sweep, or a value
-    conditions: dict[str, str] = field(default_factory=dict)  # dotted key: "other.key > 2"
-    max_failure_rate: float = 1.0  # of the finished trials; above it the study stops
-    max_retries: int = 2  # times that a trial whose worker died is tried again
-    free: list[str] = field(default_factory=list)  # sections outside of the study's identity
-    dead_hosts: list[str] = field(default_factory=list)  # machines that are gone for good
-    seed: int | None = None  # worker k samples with seed + k; null: drawn once per study
+    params: Any = field(default_factory=dict)  # dotted key: a Hydra sweep, or a value
+    conditions: Any = field(default_factory=dict)  # dotted key: "other.key > 2"
+    max_failure_rate: Any = 1.0  # of the finished trials; above it the study stops
+    max_retries: Any = 2  # times that a trial whose worker died is tried again
+    retry_failed: Any = False  # run the failed trials of the study again, once
+    free: Any = field(default_factory=list)  # sections outside of the study's identity
+    dead_hosts: Any = field(default_factory=list)  # machines that are gone for good
+    seed: Any = None  # worker k samples with seed + k; null: drawn once per study
     callback: Any = None  # a `_target_` node of a `StudyCallback`
 
 
@@ -45,7 +46,10 @@ class OptunaStudySweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what Hydra passes."""
+        """Keep what Hydra passes; passwords in it are hidden before anything is written."""
+        from ._program import hide_passwords
+
+        hide_passwords(config)
         self.app = (config, hydra_context, task_function)
 
     def sweep(self, arguments: list[str]) -> Any:

@@ -1,7 +1,7 @@
 """Images and labels as arrays: train, validation and test.
 
-Three sources agree on one `Dataset`: the embedded MNIST, a folder of IDX files, a tree of PNG
-files. What they read is kept in a cache folder that every process maps.
+Three sources agree on one `Dataset`: the embedded MNIST, a folder of IDX files, a tree of images,
+one folder a class. What they read is kept in a cache folder that every process maps.
 """
 
 from mnist_study.data.dataset import Dataset, Split, hold_out

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 Block = NDArray[np.uint8]
 
-FORMAT = 3  # of what the cache keeps; raise it when the split or a layout changes
+FORMAT = 4  # of what the cache keeps; raise it when the split or a layout changes
 _CHECKSUM = 32  # hexadecimal digits in front of a block's bytes
 _KEEP = 48  # files in a cache folder, about 1.5 GB of MNIST; the longest unused go first
 

@@ -29,9 +29,14 @@ class Dataset:
     train: Split
     validation: Split  # n = 0 where nothing is held out
     test: Split
-    classes: int
+    class_names: tuple[str, ...]  # by label
     image_shape: tuple[int, int]  # (height, width); pixels = height * width
     digest: str  # 32 hexadecimal digits of all arrays and the split; equal whatever the source
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.class_names)
 
     @property
     def splits(self) -> dict[str, Split]:

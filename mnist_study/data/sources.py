@@ -1,4 +1,4 @@
-"""Where images come from: the embedded MNIST, a folder of IDX files, a tree of PNG files."""
+"""Where images come from: the embedded MNIST, a folder of IDX files, a tree of image files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from mnist_study.data import idx_files, png_tree
 from mnist_study.data.cache import cached
+from mnist_study.data.contents import BACKGROUNDS
 from mnist_study.data.dataset import Dataset, Split, hold_out
 from mnist_study.data.table import Table
 
@@ -31,6 +33,7 @@ class Source(NamedTuple):
     """Where images come from; `read` gives them with nothing held out."""
 
     name: str
+    class_names: tuple[str, ...]  # by label
     version: object  # changes whenever `read` would give something else
     read: Callable[[], Table]
 
@@ -45,31 +48,46 @@ def mnist(*, validation: int, split_seed: int, cache: str | None) -> Dataset:
     Raises: ValueError for a bad argument or a damaged file, OSError for a missing one.
     """
     files = embedded_files()
-    source = Source("mnist", list(_SHA256.values()), lambda: idx_files.read(files))
+    version = list(_SHA256.values())
+    source = Source("mnist", tuple("0123456789"), version, lambda: idx_files.read(files))
     return _dataset(source, validation, split_seed, cache)
 
 
 def idx(*, root: str, validation: int, split_seed: int, cache: str | None) -> Dataset:
-    """A folder of IDX files, as Fashion-MNIST or KMNIST come; the rest as `mnist`."""
+    """A folder of IDX files, as Fashion-MNIST or KMNIST come; the rest as `mnist`.
+
+    The classes are the training labels that occur: EMNIST's letters are 26, named 1 to 26.
+    """
     folder = _root_folder(root)
     paths = idx_files.find(folder)
     stats = [(str(path), path.stat()) for path in paths]
     version = [(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats]
+    class_names = idx_files.class_names(paths[1].read_bytes(), paths[1])
 
     def read() -> Table:
         return idx_files.read({path: path.read_bytes() for path in paths})
 
-    return _dataset(Source(f"idx:{folder.name}", version, read), validation, split_seed, cache)
+    source = Source(f"idx:{folder.name}", class_names, version, read)
+    return _dataset(source, validation, split_seed, cache)
 
 
-def png(*, root: str, validation: int, split_seed: int, cache: str | None) -> Dataset:
-    """A tree `Train/<label>/*.png`, `Test/<label>/*.png`; the rest as `mnist`.
+def png(
+    *, root: str, background: str | None = None, validation: int, split_seed: int, cache: str | None
+) -> Dataset:
+    """A tree `Train/<class>/*.png`, `Test/<class>/*.png`; the rest as `mnist`.
 
     Rows are in the order of the file names, shorter names first, whatever their class.
+
+    Args: background: "black" or "white" shows through transparent pixels; None refuses them.
     """
+    if background not in (None, *BACKGROUNDS):
+        names = " or ".join(BACKGROUNDS)
+        raise ValueError(f"background must be {names} or null, got {background=}")
     folder = _root_folder(root)
     tree = png_tree.scan(folder)
-    source = Source(f"png:{folder.name}", tree.version, lambda: png_tree.read(tree))
+    version = (tree.version, background)
+    read = partial(png_tree.read, tree, background)
+    source = Source(f"png:{folder.name}", tree.class_names, version, read)
     return _dataset(source, validation, split_seed, cache)
 
 
@@ -95,29 +113,35 @@ def _dataset(source: Source, validation: int, split_seed: int, cache: str | None
         return parts.sealed()
 
     if validation == 0:
-        return _parts(source.name, whole(), folder)
+        return _parts(source, whole(), folder)
     key = (source.version, validation, split_seed)
     block = cached(folder, key, lambda: split().block)
-    return _parts(source.name, Table.from_block(block), folder)
+    return _parts(source, Table.from_block(block), folder)
 
 
-def _parts(name: str, table: Table, cache: Path | None) -> Dataset:
-    """The dataset whose splits are views of `table`."""
+def _parts(source: Source, table: Table, cache: Path | None) -> Dataset:
+    """The dataset whose splits are views of `table`; a class without images is said."""
     seen = table.training + table.validation  # before the test images
 
     def rows(part: str, start: int, stop: int) -> Split:
         key = f"{table.digest} {part}"
         return Split(table.images[start:stop], table.labels[start:stop], key, cache)
 
-    return Dataset(
-        name=name,
+    dataset = Dataset(
+        name=source.name,
         train=rows("train", 0, table.training),
         validation=rows("validation", table.training, seen),
         test=rows("test", seen, len(table.labels)),
-        classes=int(table.labels[:seen].max()) + 1,
+        class_names=source.class_names,
         image_shape=table.image_shape,
         digest=table.digest,
     )
+    for part in ("train", "test"):
+        counts = np.bincount(dataset.splits[part].labels, minlength=dataset.classes)
+        if not counts.all():
+            name = dataset.class_names[int(counts.argmin())]
+            log.warning("%s: no %s image is of class %r", dataset.name, part, name)
+    return dataset
 
 
 def embedded_files() -> dict[Path, bytes]:

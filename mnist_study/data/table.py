@@ -51,6 +51,11 @@ class Table:
         return Table.from_block(self.block)
 
     @property
+    def all_equal(self) -> bool:
+        """Whether the training images are equal, as strokes on a background of their colour."""
+        return bool((self.images[: self.training] == self.images[0]).all())
+
+    @property
     def digest(self) -> str:
         """32 hexadecimal digits: equal for equal pictures, labels and split."""
         return bytes(self.block[:_DIGEST]).decode()

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mnist_study.config import TrackingConfig
 from mnist_study.stats import Interval
+from mnist_study.study.agreement import STUDY
 from mnist_study.study.champion import champion_accuracy
-from mnist_study.study.runs import STUDY
 from mnist_study.tracking.client import StoredRun, children, client_for, search_runs
 from mnist_study.tracking.recorder import CURVES, THINNED
 
@@ -106,7 +106,7 @@ class ReportRuns:
 
 def find_study(settings: TrackingConfig, name: str) -> StoredRun | None:
     """A study's own run, the newest of that name, if the store has it."""
-    found = search_runs(settings, f"tags.{STUDY} = '{name}' and tags.kind = 'study'")
+    found = search_runs(settings, {STUDY: name, "kind": "study"})
     return found[-1] if found else None
 
 

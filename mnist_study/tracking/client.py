@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,13 @@ from mnist_study.config import TrackingConfig
 from mnist_study.tracking.describe import Status, ending_tags
 from mnist_study.tracking.figures import preload
 from mnist_study.tracking.outbox import Record
-from mnist_study.tracking.store import database_path, first_use, store_uri
+from mnist_study.tracking.store import (
+    database_path,
+    first_use,
+    partial_of,
+    store_uri,
+    without_passwords,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +83,7 @@ def _create_database(path: Path) -> None:
     """Create the tables in a partial file: MLflow cannot repair a database killed half-made."""
     from mlflow import MlflowClient
 
-    partial = path.with_name(f"{path.name}.partial")
+    partial = partial_of(path)
     partial.unlink(missing_ok=True)
     uri = f"sqlite:///{partial}"
     MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
@@ -127,7 +133,7 @@ def create_run(uri: str, header: Record, again: bool) -> str:
 
     client, experiment = connect(uri), experiment_id(uri, header["experiment"])
     tags = header["tags"] | {_TOKEN: header["token"]}
-    if header["parent"]:
+    if header.get("parent") and without_passwords(uri) == header["uri"]:  # not a copy
         tags["mlflow.parentRunId"] = header["parent"]
     query = f"tags.`{_TOKEN}` = '{header['token']}'"
     found = client.search_runs([experiment], query, max_results=1) if again else []
@@ -211,18 +217,38 @@ def set_run_status(
     client.set_terminated(run_id, status)
 
 
+def stored_ids(uri: str, run_ids: Collection[str]) -> set[str]:
+    """Which of these runs the store has, in any experiment; deleted on a page of MLflow counts."""
+    from mlflow.entities import ViewType
+
+    client, wanted = connect(uri), sorted(run_ids)
+    experiments = [e.experiment_id for e in client.search_experiments(ViewType.ALL)]
+    found: set[str] = set()
+    for first in range(0, len(wanted), 100):
+        listed = ", ".join(f"'{run_id}'" for run_id in wanted[first : first + 100])
+        query = f"attributes.run_id IN ({listed})"
+        page = client.search_runs(experiments, query, ViewType.ALL, max_results=100)
+        found |= {str(run.info.run_id) for run in page}
+    return found
+
+
 def children(settings: TrackingConfig, parent_id: str) -> list[StoredRun]:
     """All runs below a parent run, oldest first."""
-    return search_runs(settings, f"tags.`mlflow.parentRunId` = '{parent_id}'")
+    return search_runs(settings, {"mlflow.parentRunId": parent_id})
 
 
-def search_runs(settings: TrackingConfig, query: str) -> list[StoredRun]:
-    """All runs of the experiment that match a query in MLflow's language, oldest first."""
+def search_runs(settings: TrackingConfig, tags: Mapping[str, str]) -> list[StoredRun]:
+    """All runs of the experiment that have these tags, oldest first.
+
+    A value with a quote, which MLflow's queries cannot hold reliably, is compared here.
+    """
     client, experiment = client_for(settings), ensure_experiment(settings)
+    plain = {key: value for key, value in tags.items() if not set(value) & set("'\"\\%")}
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in plain.items())
     order = ["attributes.start_time ASC"]
     page = client.search_runs([experiment], query, order_by=order)
     found = list(page)
     while page.token:
         page = client.search_runs([experiment], query, order_by=order, page_token=page.token)
         found += page
-    return found
+    return [run for run in found if tags.items() <= run.data.tags.items()]

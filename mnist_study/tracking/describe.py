@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 import subprocess
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +54,22 @@ def param_texts(params: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     rate = params.get("optimizer.lr")
     if isinstance(rate, int | float) and rate > 0:  # MLflow's axes are linear
         yield "log10_lr", f"{math.log10(rate):.6g}"
+
+
+def class_param(dataset: Dataset) -> dict[str, str]:
+    """The classes by name, as a parameter of the run; MLflow refuses long ones."""
+    return {"data.classes": textwrap.shorten(", ".join(dataset.class_names), 1000)}
+
+
+def unit_keys(count: int, titles: Sequence[str] | None) -> list[str]:
+    """Keys for the images of the first `count` units: "unit_3"; of classes "class_cat".
+
+    Classes have their numbers where a name is not fit for a key: MLflow allows few characters.
+    """
+    if titles is None:
+        return [f"unit_{unit}" for unit in range(count)]
+    fit = all(re.fullmatch(r"[\w. -]{1,60}", title, re.ASCII) for title in titles)
+    return [f"class_{title if fit else unit}" for unit, title in enumerate(titles[:count])]
 
 
 def dataset_fields(dataset: Dataset) -> dict[str, str]:

@@ -20,6 +20,7 @@ WEIGHT_LIMIT = 1.0  # a weight of this size or more has the darkest colour
 IMAGE_SIDE = 224  # pixels of an enlarged weight image: 28 x 8
 SHEET_SIDE = 640  # pixels, about the width of a sheet of weight images
 SHEET_UNITS = 100  # a sheet shows at most so many units, the first ones
+_TITLE, _SMALL = 26, 11  # pixels of a title's letters; a long one has smaller ones
 
 # Blue to white to red: ColorBrewer's RdBu, safe for colour-blind eyes; the middle one is zero.
 _ANCHORS = [(5, 48, 97), (67, 147, 195), (247, 247, 247), (214, 96, 77), (103, 0, 31)]
@@ -88,8 +89,22 @@ def weight_sheet(
         y, x = gap + unit // columns * step_y, gap + unit % columns * step_x
         sheet[y + head : y + head + height, x : x + width] = image
         if titles:
-            words.append((x + width // 2, y, titles[unit], 26))
+            words.append((x + width // 2, y, *_fitted(titles[unit], width)))
     return _with_legend(sheet, words, "" if titles else f"{shown} of {weights.shape[1]} units")
+
+
+def _fitted(title: str, width: int) -> tuple[str, int]:
+    """A title and its size: smaller, then cut, where it is wider than `width` pixels."""
+    from PIL import ImageFont
+
+    if len(title) <= 2:  # always fits; a font takes 0.6 ms
+        return title, _TITLE
+    font = ImageFont.load_default(_TITLE)
+    size = max(_SMALL, min(_TITLE, int(_TITLE * width / max(1, font.getlength(title)))))
+    room = width * _TITLE / size  # in letters of full size
+    while len(title) > 1 and font.getlength(title) > room:
+        title = title.rstrip(".")[:-1] + "."
+    return title, size
 
 
 def _with_legend(sheet: Indexed, words: list[tuple[int, int, str, int]], count: str) -> Indexed:
@@ -124,3 +139,12 @@ def encode(image: Indexed) -> dict[str, bytes]:
     drawn.save(png, "PNG", compress_level=1)
     drawn.save(webp, "WEBP", lossless=True, quality=10, method=0)
     return {".png": png.getvalue(), ".webp": webp.getvalue()}
+
+
+def png_of(webp: bytes) -> bytes:
+    """The same pixels as .png: of an image that `encode` has made, the .webp is enough to keep."""
+    from PIL import Image
+
+    png = io.BytesIO()
+    Image.open(io.BytesIO(webp)).save(png, "PNG", compress_level=1)
+    return png.getvalue()

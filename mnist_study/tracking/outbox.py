@@ -4,7 +4,8 @@ This is the transactional outbox pattern (microservices.io/patterns/data/transac
 write locally first, and mark what a separate sender has delivered.
 
 A run's folder gets a folder `tracking`: `records.jsonl`, one JSON object a line, written as things
-happen, with the files that the lines name beside it; and `sent.json`, how much of it has arrived.
+happen, with the files that the lines name beside it; and `sent.json`, how much of it has arrived in
+which store. Sending is idempotent, so what cannot be read of `sent.json` counts as not sent.
 Where the records go is `uploader`'s business.
 """
 
@@ -18,11 +19,36 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mnist_study.tracking.store import without_passwords
+
 FOLDER = "tracking"
 RECORDS = "records.jsonl"
 SENT = "sent.json"
 
-Record = Mapping[str, Any]  # one key says the kind: metrics, tags, image, artifact or end
+Record = Mapping[str, Any]  # its first key says the kind: metrics, tags, image, artifact or end
+
+# What the records of each kind must have to be sent; the header has no kind.
+_FIELDS: Mapping[str, Mapping[str, type]] = {
+    "metrics": {"metrics": dict, "time": int, "step": int},
+    "tags": {"tags": dict},
+    "image": {"image": str, "files": list},
+    "artifact": {"artifact": str},
+    "end": {"end": str, "time": int},
+}
+_HEADER = {
+    "uri": str,
+    "experiment": str,
+    "name": str,
+    "token": str,
+    "time": int,
+    "params": dict,
+    "tags": dict,
+    "dataset": dict,
+}
+
+
+class Damaged(ValueError):  # noqa: N818 - said of records
+    """The first record cannot be read: nobody knows what run the others belong to."""
 
 
 class Outbox:
@@ -31,42 +57,46 @@ class Outbox:
     Records may be appended by one thread while another reads and marks them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, uri: str | None = None) -> None:
         """Open the records in `folder`, creating them if there are none.
 
-        Raises: BlockingIOError if a running process has them open; OSError if they cannot be read.
+        Args: uri: where they are to go; by default the store that the header names.
+        Raises: BlockingIOError if a running process has them open; OSError if they cannot be read;
+            Damaged if their first one cannot.
         """
         self.folder = folder
-        self._file = (folder / RECORDS).open("a+b", buffering=0)
+        self._file = open(folder / RECORDS, "a+b", buffering=0, opener=_private)  # noqa: SIM115 - held
+        self._records: list[Record] = []
+        self._damaged = 0  # lines that cannot be read: they are left out
+        self._unwritten = b""  # what a full disk has not taken yet
+        self._disk_full: OSError | None = None  # the last error of such a write
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._read()
+            self.uri = uri or (self.header["uri"] if self._records else "")
         except BlockingIOError:
             self._file.close()
             raise BlockingIOError("still running, its own process sends it") from None
-        self._file.seek(0)
-        data = self._file.read()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):  # torn by a kill or a full disk
-            self._file.truncate(whole)
-        self._records: list[Record] = [json.loads(line) for line in data[:whole].splitlines()]
-        self._unwritten = b""  # what a full disk has not taken yet
-        self._disk_full: OSError | None = None  # the last error of such a write
-        state = {}
-        with suppress(FileNotFoundError):
-            state = json.loads((folder / SENT).read_text())
-        self.run_id: str | None = state.get("run_id")  # where the records go, once that is known
-        self.attempted = bool(state)  # an earlier attempt may have created the run unnoticed
-        self._sent: int = state.get("sent", 0)
+        except BaseException:
+            self._file.close()
+            raise
+        # The run in the store, once it is known, and how many records after the header are in it.
+        self.run_id, self._sent = self._state()
+        self.fresh = False  # nobody can have created the run before
 
     @classmethod
-    def create(cls, run_folder: Path, header: Record) -> Outbox:
-        """A new outbox in `run_folder`; one that an earlier run left there is set aside."""
+    def create(cls, run_folder: Path, header: Record, uri: str) -> Outbox:
+        """A new outbox in `run_folder`; one that an earlier run left there is set aside.
+
+        Args: uri: where the records are to go; the header has it without its password.
+        """
         folder = run_folder / FOLDER
         if folder.exists():
             taken = len(list(run_folder.glob(f"{FOLDER}.*")))
             folder.rename(run_folder / f"{FOLDER}.{taken + 1}")
         (folder / "images").mkdir(parents=True)
-        outbox = cls(folder)
+        outbox = cls(folder, uri)
+        outbox.fresh = True
         outbox.append(header)
         return outbox
 
@@ -91,6 +121,11 @@ class Outbox:
         return self._records[1 + self._sent :]
 
     @property
+    def kept(self) -> bool:
+        """Whether the disk has every record."""
+        return not self._unwritten
+
+    @property
     def lost(self) -> OSError | None:
         """The disk-full error, if it cost records that were not uploaded either."""
         return self._disk_full if self._unwritten and self.waiting else None
@@ -102,6 +137,8 @@ class Outbox:
         end, written = self._file.seek(0, os.SEEK_END), 0
         try:
             written = self._file.write(self._unwritten)
+            if "end" in record:  # the study will say that this trial is over: a power cut must not
+                os.fsync(self._file)
         except OSError as error:
             self._disk_full = error
         if written == len(self._unwritten):
@@ -111,18 +148,103 @@ class Outbox:
 
     def mark(self, run_id: str | None, arrived: int = 0) -> None:
         """Remember the MLflow run, and that `arrived` more records are in it."""
-        self.run_id, self._sent, self.attempted = run_id, self._sent + arrived, True
-        state = {"run_id": run_id, "sent": self._sent}
+        self.run_id, self._sent = run_id, self._sent + arrived
+        state = {"run_id": run_id, "sent": self._sent, "damaged": self._damaged}
+        whole = self.complete and not self.waiting
+        states = read_sent(self.folder) | {store_key(self.uri): state | {"whole": whole}}
         partial = self.folder / f"{SENT}.partial"
         with suppress(OSError):  # a full disk: at worst a portion is sent twice, and merged
-            partial.write_text(json.dumps(state))
+            partial.write_text(json.dumps(states))
             partial.replace(self.folder / SENT)
+
+    def forget(self) -> None:
+        """The store has lost the run: everything is to be sent again."""
+        self._sent = 0
+        self.mark(None)
+
+    def sync(self) -> None:
+        """Let the files that belong to the records survive a power cut."""
+        for path in [*self.folder.iterdir(), *self.folder.glob("images/*")]:
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file)
 
     def close(self) -> None:
         """Release the lock."""
         self._file.close()
 
+    def _read(self) -> None:
+        """Read the records; a line that a kill or a full disk has torn is cut off."""
+        self._file.seek(0)
+        data = self._file.read()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            self._file.truncate(whole)
+        for number, line in enumerate(data[:whole].splitlines()):
+            record = _parse(line, header=number == 0)
+            if record is not None:
+                self._records.append(record)
+            elif number == 0:
+                raise Damaged("the first record is damaged, this run cannot be sent")
+            else:
+                self._damaged += 1
+
+    def _state(self) -> tuple[str | None, int]:
+        """What `sent.json` says of this store, as far as it fits the records."""
+        state = read_sent(self.folder).get(store_key(self.uri), {})
+        run_id, sent = state.get("run_id"), state.get("sent")
+        if not isinstance(run_id, str):
+            return None, 0
+        # Where records were lost since, their count says nothing.
+        if not isinstance(sent, int) or not 0 <= sent < len(self._records):
+            sent = 0
+        return run_id, sent if state.get("damaged") == self._damaged else 0
+
+
+def store_key(uri: str) -> str:
+    """The name of a store in `sent.json`."""
+    return without_passwords(uri)
+
+
+def read_sent(folder: Path) -> dict[str, dict[str, Any]]:
+    """What has arrived, by store: `run_id`, `sent` and whether that is the `whole` run."""
+    with suppress(OSError, ValueError, AttributeError):
+        states = json.loads((folder / SENT).read_bytes())
+        return {key: state for key, state in states.items() if isinstance(state, dict)}
+    return {}
+
+
+def store_of(folder: Path) -> str | None:
+    """The store that a run was tracked to; None if its first record cannot be read."""
+    with suppress(OSError), (folder / RECORDS).open("rb") as file:
+        header = _parse(file.readline(), header=True)
+        return str(header["uri"]) if header else None
+    return None
+
 
 def find_outboxes(folder: Path) -> list[Path]:
     """The folders of records in and below `folder`: of a run, or of all runs of a study."""
-    return sorted(path.parent for path in folder.rglob(RECORDS))
+    return sorted(path.parent for path in folder.rglob(RECORDS) if _is_ours(path))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file begins as records do, or as what a power cut leaves: nothing, or zeros."""
+    with path.open("rb") as file:
+        head = file.readline(200)
+    return path.parent.name == FOLDER and (head.startswith(b'{"uri":') or not head.strip(b"\0"))
+
+
+def _private(path: str, flags: int) -> int:
+    """Open for nobody else to read, and through no link: the records name a server."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _parse(line: bytes, header: bool) -> Record | None:
+    """A record, or None if a power cut, say, has damaged it."""
+    try:
+        record = json.loads(line)
+        fields = _HEADER if header else _FIELDS[next(iter(record))]
+        whole = all(isinstance(record[name], kind) for name, kind in fields.items())
+    except (ValueError, KeyError, TypeError, StopIteration):
+        return None
+    return record if whole else None

@@ -19,11 +19,13 @@ from mnist_study.data import Dataset
 from mnist_study.nn.network import Network
 from mnist_study.nn.training import EpochEnded, Event, Finished
 from mnist_study.tracking.describe import (
+    class_param,
     dataset_fields,
     description,
     git_tags,
     param_texts,
     run_name,
+    unit_keys,
 )
 from mnist_study.tracking.figures import Curve, curve_figure
 from mnist_study.tracking.images import WEIGHT_LIMIT, encode, weight_images, weight_sheet
@@ -86,9 +88,9 @@ class Recorder:
         self.record = record
         self._token = uuid.uuid4()  # marks the run in the store, whoever creates it there
         self._name = run_name(record.network, record.params)
-        self.outbox = Outbox.create(record.folder, self._header(settings, uri))
-        classes = map(str, range(record.dataset.classes))
-        self._titles = list(classes) if len(record.network.weights) == 1 else None  # of the units
+        self.outbox = Outbox.create(record.folder, self._header(settings, uri), uri)
+        names = record.dataset.class_names
+        self._titles = names if len(record.network.weights) == 1 else None  # of the units
         self._curves: defaultdict[str, Curve] = defaultdict(list)
         self._final: dict[str, float] = {}
         self._step = 0  # of the last event
@@ -122,10 +124,11 @@ class Recorder:
         with self._file("weights.png") as path:
             path.write_bytes(files[".png"])
         network = self.record.network
-        kind = "unit" if self._titles is None else "class"
+        keys = unit_keys(UNIT_IMAGES, self._titles)
         first = network.weights[0][:, :UNIT_IMAGES]
-        for unit, image in enumerate(weight_images(first, self.record.dataset.image_shape)):
-            self._image(f"weights/final/{kind}_{unit}", encode(image), step=0)
+        images = weight_images(first, self.record.dataset.image_shape)
+        for key, image in zip(keys, images, strict=False):  # a layer may have fewer units
+            self._image(f"weights/final/{key}", encode(image), step=0)
         arrays = {f"W{i}": weight for i, weight in enumerate(network.weights, 1)}
         arrays |= {f"b{i}": bias for i, bias in enumerate(network.biases, 1)}
         with self._file("weights.npz") as path:
@@ -168,12 +171,12 @@ class Recorder:
         if record.stride > 1:
             tags[THINNED] = f"one of {record.stride} points, all of them in {CURVES}"
         return {
-            "uri": uri,
+            "uri": without_passwords(uri),
             "experiment": settings.experiment,
             "name": settings.run_name or self._name,
             "token": self._token.hex,
             "time": _now(),
-            "params": dict(param_texts(record.params)),
+            "params": dict(param_texts(record.params)) | class_param(record.dataset),
             "tags": tags | dict(record.tags) | dict(settings.tags),
             "parent": record.parent_run_id,
             "dataset": dataset_fields(record.dataset),

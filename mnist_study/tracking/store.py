@@ -17,23 +17,42 @@ from mnist_study.config import ConfigError
 _SQLITE = "sqlite:///"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # of the databases that MLflow takes
 _log = logging.getLogger(__name__)
+_given: dict[str, str] = {}  # in this process: address without its password -> with it
 
 
 def store_uri(uri: str | None) -> str:
     """`uri`, or $MLFLOW_TRACKING_URI, or mlflow.db in the working directory; absolute."""
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
     path = database_path(uri)
-    return uri if path is None else f"{_SQLITE}{path}"
+    uri = uri if path is None else f"{_SQLITE}{path}"
+    _given[without_passwords(uri)] = uri
+    return uri
+
+
+def with_password(shown: str) -> str:
+    """The address that was written down as `shown`, from this process or $MLFLOW_TRACKING_URI.
+
+    Raises: ConfigError if nobody has said the password.
+    """
+    store_uri(None)
+    uri = _given.get(shown, shown)
+    if "***" in uri:
+        rule = "must be given again, since its password is never written down"
+        raise ConfigError(f"tracking.uri={shown} {rule}: as URI, or in $MLFLOW_TRACKING_URI")
+    return uri
 
 
 def without_passwords(text: str) -> str:
-    """Blank the password of every address in `text`."""
-    return re.sub(r"(://[^:/@\s]*):[^/@\s]+@", r"\1:***@", text)
+    """Blank the password of every address in `text`, up to the last @: people forget %40."""
+    text = re.sub(r"""(://[^:/\s'"]*):(?:(?!,\w+://)[^\s'"])+@""", r"\1:***@", text)
+    return re.sub(r"""([?&]password=)[^&\s'"]+""", r"\1***", text)
 
 
 def database_path(uri: str) -> Path | None:
     """The file of a SQLite address, absolute; None for any other."""
-    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
+    if not uri.startswith(_SQLITE):
+        return None
+    return Path(os.path.expanduser(uri.removeprefix(_SQLITE))).absolute()
 
 
 def check_store(uri: str) -> None:
@@ -69,12 +88,25 @@ def _check_database(uri: str) -> None:
     for place in (path.parent, path):  # SQLite writes its own journal beside the database
         if place.exists() and not os.access(place, os.W_OK):
             raise ConfigError(f"{rule} be writable, got {uri}: no permission to write {place}")
-    if path.exists() and not _is_database(path):
-        raise ConfigError(f"{rule} name an SQLite database, {path} is another kind of file")
+    for file in (path, partial_of(path)):
+        if (problem := _problem_of(file)) and (file.exists() or file.is_symlink()):
+            raise ConfigError(f"{rule} name an SQLite database of MLflow, {file} is {problem}")
+    if lock_of(path).is_symlink():
+        raise ConfigError(f"{rule} have a lock that is no link, got {uri}: remove {lock_of(path)}")
 
 
-def _is_database(path: Path) -> bool:
-    """Whether SQLite can read the file, asked of SQLite itself; an empty one it can.
+def partial_of(path: Path) -> Path:
+    """Where a new database is made before it gets its name."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def lock_of(path: Path) -> Path:
+    """The lock of a database."""
+    return path.with_name(f"{path.name}.lock")
+
+
+def _problem_of(path: Path) -> str | None:
+    """Why a file is not MLflow's, asked of SQLite itself; None for its own, and an empty one.
 
     To open and close the file here would take away the locks of every connection that this process
     has to it, in the middle of another thread's transaction, and two processes that write at once
@@ -85,10 +117,13 @@ def _is_database(path: Path) -> bool:
     address = f"{path.as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=0)) as connection:
-            connection.execute("PRAGMA schema_version")
+            query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            tables = {name for (name,) in connection.execute(query)}
     except sqlite3.DatabaseError as error:  # one that is busy just now is one, too
-        return error.sqlite_errorcode != sqlite3.SQLITE_NOTADB
-    return True
+        other = error.sqlite_errorcode == sqlite3.SQLITE_NOTADB
+        return "another kind of file" if other else None
+    foreign = tables and not tables & {"experiments", "alembic_version"}
+    return "another program's database" if foreign else None
 
 
 def _check_server(uri: str) -> None:
@@ -146,9 +181,13 @@ def first_use(uri: str) -> Iterator[None]:
     if path is None:
         yield
         return
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
+    # whoever's file it is, nothing is written to it, and no link is followed
+    lock = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 def how_to_open(uri: str, experiment: str | None, run_id: str | None) -> str:

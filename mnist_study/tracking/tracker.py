@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Self
@@ -12,11 +13,19 @@ from mnist_study.nn.training import Event
 from mnist_study.tracking.client import experiment_id
 from mnist_study.tracking.describe import Status, ending, ending_tags
 from mnist_study.tracking.recorder import Recorder, RunRecord
-from mnist_study.tracking.store import check_store, how_to_open, store_uri
-from mnist_study.tracking.uploader import Uploader
+from mnist_study.tracking.store import (
+    check_store,
+    database_path,
+    how_to_open,
+    store_uri,
+    without_passwords,
+)
+from mnist_study.tracking.upload import UPLOADER, send_command
+from mnist_study.tracking.upload.patience import BOUNDS
 
 Defer = Callable[[Callable[[], None]], None]  # takes a function that waits, to be called later
 _log = logging.getLogger(__name__)
+_check_once = functools.cache(check_store)  # a server that is away costs a second
 
 
 class Tracker:
@@ -56,7 +65,6 @@ class RunTracker(Tracker):
     def __init__(self, recorder: Recorder, defer: Defer | None = None) -> None:
         """Args: defer: see `open_tracker`."""
         self._recorder, self._outbox, self._defer = recorder, recorder.outbox, defer
-        self._uploader = Uploader(self._outbox)
         self._warned = False
         self._disk_full: OSError | None = None
 
@@ -69,7 +77,7 @@ class RunTracker(Tracker):
         return self._disk_full or self._outbox.lost
 
     def __enter__(self) -> Self:
-        self._uploader.start()
+        UPLOADER.add(self._outbox)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -85,17 +93,25 @@ class RunTracker(Tracker):
             return
         self._safely(self._recorder.draw)
         self._safely(lambda: self._recorder.end(status, ending_tags(status, reason, state)))
-        self._uploader.end()
-        # A failed trial waits: a study creates a placeholder for one that has no run.
-        if self._defer and status != "FAILED":
-            self._defer(self._uploader.finish)
+        UPLOADER.ended(self._outbox, watched=self._defer is None)
+        if self._defer:
+            self._defer(UPLOADER.wait_for_search)
         else:
-            self._uploader.finish()
+            self._wait()
+
+    def _wait(self) -> None:
+        """Wait until the run has arrived; say what to do if it does not in time."""
+        longest = None if database_path(self._outbox.uri) else BOUNDS[1]
+        if not UPLOADER.wait(self._outbox, longest):
+            why = (str(UPLOADER.error or "") or "no answer in time").splitlines()[0]
+            text = "MLflow has not received all of this run (%s); send it later with: %s"
+            _log.warning(text, without_passwords(why), send_command(self._outbox.folder.parent))
+            UPLOADER.give_up(self._outbox)
 
     def hint(self) -> str:
         if self.run_id is None or self._outbox.waiting:
             return f"the run is in {self._outbox.folder.parent}, and not all of it is in MLflow"
-        uri, name = self._outbox.header["uri"], self._outbox.header["experiment"]
+        uri, name = self._outbox.uri, self._outbox.header["experiment"]
         return how_to_open(uri, experiment_id(uri, name), self.run_id)
 
     def _safely(self, write: Callable[[], None]) -> None:
@@ -115,12 +131,12 @@ def open_tracker(
 ) -> Tracker:
     """A tracker for one run, used as a context manager; its first records are written.
 
-    Args: defer: is given a function that waits for the last records to be uploaded, so that the
-        end of the run need not wait. A failed run waits all the same.
+    Args: defer: is given a function that waits for the last records to be uploaded, a bounded
+        time, so that the end of the run need not wait.
     Raises: ConfigError if the store can never be written.
     """
     if settings.backend == "none":
         return Tracker()
     uri = store_uri(settings.uri)
-    check_store(uri)
+    _check_once(uri)
     return RunTracker(Recorder(record, settings, uri), defer)

@@ -1,1 +1,1 @@
-"""Long campaigns; a small seeded version of each is in the test suite."""
+"""Long versions of what the suite tries in small: scripts, run by hand."""

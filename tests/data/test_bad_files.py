@@ -8,6 +8,7 @@ import shutil
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from PIL import Image
 
 from mnist_study import data
 from mnist_study.data import png_tree, sources
@@ -20,6 +21,10 @@ def unlink(name):
 
 def put(name, array):
     return lambda root: (root / name).write_bytes(idx_bytes(array))
+
+
+def put_typed(name, array, code):
+    return lambda root: (root / name).write_bytes(idx_bytes(array, code))
 
 
 def cut(name, size):
@@ -47,6 +52,26 @@ def clear_png(root):
     iio.imwrite(root / "Test" / "1" / "00001.png", np.zeros((4, 5, 4), np.uint8))
 
 
+def one_class(root):
+    for part in ("Train", "Test"):
+        for label in "12":
+            shutil.rmtree(root / part / label)
+
+
+def web_page(root):
+    (root / "Train" / "1" / "00001.png").write_text("\n<!DOCTYPE html><title>403</title>")
+
+
+def animation(root):
+    frames = [Image.new("L", (5, 4), grey) for grey in (0, 255)]
+    frames[0].save(root / "Train" / "1" / "00001.png", save_all=True, append_images=frames[1:])
+
+
+def black_alone(root):
+    for path in root.rglob("*.png"):
+        iio.imwrite(path, np.zeros((4, 5), np.uint8))
+
+
 def empty_class(root):
     for path in (root / "Train" / "2").iterdir():
         path.unlink()
@@ -58,14 +83,35 @@ IDX_FAULTS = [
     (put(f"letters-{FILES[0]}", [1]), "root must hold one dataset.*letters-train.*, train"),
     (cut(FILES[0], -1), "train-images.*must hold 240 bytes after its header, holds 239"),
     (cut(FILES[0], 9), "train-images.*must hold a header of 16 bytes, holds 9"),
-    (cut(FILES[3], 0), "t10k-labels.*must be an IDX file of unsigned bytes, starts with nothing"),
+    (cut(FILES[3], 0), "t10k-labels.*must be an IDX file, holds nothing .0 bytes"),
     (cut_gzip, "train-images.*must be a whole gzip file"),
-    (lambda root: (root / FILES[2]).write_text("<html>"), "t10k-images.*starts with 3c68746d"),
+    (
+        lambda root: (root / FILES[2]).write_text("<html>"),
+        "t10k-images.*IDX file, holds a web page",
+    ),
     (put(FILES[0], [0] * 12), r"train-images.*hold images \(rank 3\), holds labels \(rank 1\)"),
     (put(FILES[1], np.zeros((12, 4, 5))), r"train-labels.*hold labels \(rank 1\), holds images"),
-    (put(FILES[1], [0] * 11), "train-labels.*one label an image, holds 11, .*images.* 12 images"),
+    (
+        put(FILES[1], [0, 1] * 5 + [2]),
+        "train-labels.*one label an image, holds 11, .* 12 images",
+    ),
     (put(FILES[2], np.zeros((6, 5, 5))), "t10k-images.*must hold images of 4 x 5 .*holds 5 x 5"),
-    (put(FILES[3], [0, 1, 2, 3, 0, 1]), "t10k-labels.*at most 2, the highest.*holds 3"),
+    (put(FILES[1], [7] * 12), r"train-labels.*labels of two or more classes, holds \[7\]"),
+    (
+        put_typed(FILES[1], -np.arange(12), 9),
+        "train-labels.*must hold labels of 0 or more, holds -11",
+    ),
+    (put_typed(FILES[1], np.zeros(12), 13), r"labels .*\(rank 1\), holds .* of 32-bit floats"),
+    (
+        put_typed(FILES[0], np.ones((12, 4, 5)), 11),
+        r"images .*\(rank 3\), holds .* 16-bit integers",
+    ),
+    (put(FILES[0], np.zeros((12, 4, 5))), "train-images.*images must differ, all 12 are equal"),
+    (
+        lambda root: (root / FILES[1]).write_bytes(b"PK\3\4x"),
+        "labels.*IDX file, holds a zip archive",
+    ),
+    (put(FILES[3], [0, 1, 2, 3, 0, 1]), "t10k-labels.*hold the training labels, 0 to 2, holds 3$"),
 ]
 
 
@@ -86,20 +132,26 @@ def test_a_broken_idx_folder_is_named(tmp_path, break_it, sentence):
 PNG_FAULTS = [
     (
         lambda root: shutil.rmtree(root / "Test"),
-        "root must hold the folders Train and Test, .*Test",
+        "root must hold the folders Train and Test, got root='.*' without test or testing",
     ),
-    (lambda root: (root / "Train" / "2").rename(root / "Train" / "3"), "named 0 to 2.*has '3'"),
-    (lambda root: (root / "Train" / "2").rename(root / "Train" / "two"), "Train: .*has 'two'"),
-    (lambda root: shutil.rmtree(root / "Test" / "2"), "Test: must hold 3 class folders.*has 2"),
-    (empty_class, "Train.2: a class folder must hold .*png files, has none"),
-    (lambda root: [shutil.rmtree(p) for p in (root / "Train").iterdir()], "Train: .*has none"),
+    (lambda root: (root / "Test" / "2").rename(root / "Test" / "two"), "Test: .*, lacks '2'"),
+    (lambda root: shutil.rmtree(root / "Train" / "2"), "Test: .*folders of .*Train, has '2'"),
+    (lambda root: shutil.rmtree(root / "Test" / "2"), "Test: .*folders of .*Train, lacks '2'"),
+    (lambda root: shutil.copytree(root / "Train", root / "training"), "one Train .*Train and tr"),
+    (empty_class, "Train.2: a class folder must hold images .*, has none"),
+    (one_class, r"Train: must hold a folder for each of two or more classes, has \['0'\]"),
+    (lambda root: [shutil.rmtree(p) for p in (root / "Train").iterdir()], r"Train: .*has \[\]"),
     (wide_png, "1.00001.png: must have 4 x 5 as in .*00000.png, has 4 x 6 pixels"),
     (turned_png, "1.00001.png: must have 4 x 5 as in .*00000.png, has 5 x 4 pixels"),
-    (deep_png, "1.00001.png: must be an opaque 8-bit grey or colour image, holds uint16"),
-    (clear_png, "Test.1.00001.png: must be an opaque 8-bit .* with transparency"),
-    (cut("Train/1/00001.png", 50), "Train.1.00001.png: must be a PNG image, cannot be read"),
-    (cut("Train/1/00001.png", 0), "Train.1.00001.png: must be a PNG image, cannot be read"),
-    (put("Train/1/00001.png", [1]), "Train.1.00001.png: must be a PNG image, cannot be read"),
+    (deep_png, "1.00001.png: must be one image of 8-bit grey or colour, .* I;16"),
+    (clear_png, "Test.1.00001.png: must be opaque unless data.background=.* 20 of its pixels"),
+    (animation, "Train.1.00001.png: must be one image .*, holds 2 of"),
+    (black_alone, "Train: images must differ, all 12 are equal"),
+    (web_page, "Train.1.00001.png: must be an image, holds a web page"),
+    (cut("Train/1/00001.png", 50), "Train.1.00001.png: must be an image, is damaged"),
+    (cut("Train/1/00001.png", 12), "Train.1.00001.png: must be an image, is damaged"),
+    (cut("Train/1/00001.png", 0), r"Train.1.00001.png: must be an image, holds nothing \(0 bytes"),
+    (put("Train/1/00001.png", [1]), "1.00001.png: must be an image, holds an IDX file of labels"),
 ]
 
 

@@ -230,7 +230,7 @@ def test_a_changed_png_tree_is_read_again(tmp_path, change, monkeypatch):
     arguments = {"root": str(root), "split_seed": 0, "cache": cache}
     before = data.png(validation=0, **arguments)
     with monkeypatch.context() as patch:
-        patch.setattr(png_tree, "read", lambda _tree: never())
+        patch.setattr(png_tree, "read", lambda *_: never())
         assert data.png(validation=0, **arguments).digest == before.digest
         data.png(validation=3, **arguments)  # another split of cached images decodes nothing
     change(root / "Train" / "0" / "00000.png")

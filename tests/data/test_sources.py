@@ -169,7 +169,7 @@ def test_a_terminal_gets_a_bar(tmp_path, monkeypatch, capsys):
     load(data.png, tmp_path / "tree")
     drawn = capsys.readouterr().err
     assert "writing PNG files: 100%" in drawn
-    assert "reading PNG files: 100%" in drawn
+    assert "reading images: 100%" in drawn
 
 
 @pytest.mark.parametrize("name", ["mnist", "idx", "png"])

@@ -35,6 +35,7 @@ def sweep(tmp_path):
         callback=None,
         max_failure_rate=1.0,
         max_retries=0,
+        retry_failed=False,
         free=(),
         dead_hosts=(),
         seed=0,

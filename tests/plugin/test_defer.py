@@ -1,4 +1,4 @@
-"""A trial may defer the wait for some of its work, until the next trial defers its own."""
+"""A trial may defer the wait for some of its work, until its worker ends."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ def test_outside_of_a_worker_nothing_is_deferred():
     assert waited == ["alone"]
 
 
-def test_the_work_of_one_trial_at_a_time_is_deferred():
-    """The first is waited for when the second defers, the last before the worker ends."""
+def test_no_trial_waits_for_the_work_of_another():
+    """It is waited for before the worker ends; the same function, that of every trial, once."""
     waited = []
+
+    def wait():
+        waited.append(1)
+
     with deferring():
-        defer(lambda: waited.append(1))
+        defer(wait)
+        defer(wait)
         assert waited == []
         defer(lambda: waited.append(2))
-        assert waited == [1]
+        assert waited == []
     assert waited == [1, 2]
 
 

@@ -20,7 +20,6 @@ SEED = int(os.environ.get("KILL_SEED", random.randrange(10**6)))
 N_TRIALS = 12
 SETTINGS = (
     f"hydra.sweeper.n_trials={N_TRIALS}",
-    "hydra.sweeper.max_retries=99",
     "hydra.sweeper.workers=2",
     "sleep=0.25",
 )

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
+import sys
 import time
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from tests.plugin.sweeping import account, command, environment, kept, load, start, sweep
+from tests.plugin.sweeping import APP, account, command, environment, kept, load, start, sweep
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.sweeper.workers=2")
 
@@ -115,12 +120,11 @@ def test_pruned_trials_end_early_and_count(tmp_path):
 
 
 def test_failures_have_reasons_and_the_study_goes_on(tmp_path):
-    """An exception, a NaN, an exit and a missing metric are failed trials; the rest completes."""
+    """An exception, a NaN and an exit are failed trials with a reason each; the rest completes."""
     reasons = {
         "raise": "ValueError: as asked",
         "undefined": "value is nan",
         "exit": "the task left the program with 2",
-        "missing": "hydra.sweeper.metric: no value in other",
     }
     for fail, reason in reasons.items():
         name = f"hydra.sweeper.study_name={fail}"
@@ -139,13 +143,83 @@ def test_failures_have_reasons_and_the_study_goes_on(tmp_path):
 
 def test_too_many_failures_stop_the_study(tmp_path):
     """Past the rate no further trial is begun; the last line says which trial and why."""
-    rate = ("hydra.sweeper.max_failure_rate=0.3", "hydra.sweeper.n_trials=20")
-    done = sweep(tmp_path, "fail=raise", "depth=1", *rate, code=1)
-    assert len(load(tmp_path).trials) == 4
-    assert done.stderr.splitlines()[-1] == (
-        "study toy stopped: 4 of 4 finished trials failed, more than "
-        "hydra.sweeper.max_failure_rate=0.3; trial 3: ValueError: as asked"
+    rate = ("hydra.sweeper.max_failure_rate=0.3", "hydra.sweeper.n_trials=40")
+    done = sweep(tmp_path, "fail=raise", "depth=choice(2,1)", *rate, code=1)
+    assert len(load(tmp_path).trials) < 40
+    assert re.search(
+        r"study toy stopped: (\d+) of \d+ finished trials failed, more than "
+        r"hydra.sweeper.max_failure_rate=0.3; trial \d+: ValueError: as asked\n$",
+        done.stderr,
     )
+
+
+def test_a_wrong_metric_costs_one_trial(tmp_path):
+    """It shows at a trial's end; no other is begun, and the code is 1."""
+    done = sweep(tmp_path, "fail=missing", "depth=1", code=1)
+    assert len(load(tmp_path).trials) == 1
+    assert (
+        "every trial would fail as trial 0 did: hydra.sweeper.metric: no value in o" in done.stderr
+    )
+
+
+def test_three_points_that_fail_alike_stop_the_study(tmp_path):
+    """Numbers in the message apart, and only while nothing has succeeded."""
+    done = sweep(tmp_path, "fail=raise", "depth=1", "hydra.sweeper.n_trials=9", code=1)
+    assert len(load(tmp_path).trials) == 3
+    assert "the first 3 points failed alike: ValueError: as asked" in done.stderr
+
+
+def test_a_study_of_failures_is_never_complete(tmp_path):
+    """Exit code 1; the same command runs them again, once what was wrong is mended."""
+    broken = ("fail=file", "depth=1", "hydra.sweeper.n_trials=2")
+    done = sweep(tmp_path, *broken, code=1)
+    assert (
+        "no trial was completed, 0 pruned, 2 failed; mended, continue with: python " in done.stderr
+    )
+    (tmp_path / "needed.txt").touch()
+    again = sweep(tmp_path, *broken)
+    assert "2 failed trials are tried again" in again.stdout
+    assert [t.state for t in kept(load(tmp_path).trials)] == [TrialState.COMPLETE] * 2
+    assert "is complete" in sweep(tmp_path, *broken).stdout
+
+
+def test_failed_trials_run_again_when_asked(tmp_path):
+    """`retry_failed=true` acts once, is no other search, and keeps what has succeeded."""
+    broken = ("fail=file", "depth=choice(2,1)", "hydra.sweeper.n_trials=6")
+    sweep(tmp_path, *broken)
+    failed = {t.number for t in load(tmp_path).trials if t.state == TrialState.FAIL}
+    assert 0 < len(failed) < 6
+    assert "is complete" in sweep(tmp_path, *broken).stdout
+    (tmp_path / "needed.txt").touch()
+    sweep(tmp_path, *broken, "hydra.sweeper.retry_failed=true")
+    trials = load(tmp_path).trials
+    assert {t.user_attrs["retry_of"] for t in trials if "retry_of" in t.user_attrs} == failed
+    assert [t.state for t in kept(trials)] == [TrialState.COMPLETE] * 6
+
+
+def test_a_reason_is_one_short_line(tmp_path):
+    """What a task says at length is cut on the terminal and in the study, whole in failure.txt."""
+    done = sweep(tmp_path, "fail=long", "depth=1", "hydra.sweeper.n_trials=1", code=1)
+    assert max(map(len, done.stderr.splitlines())) < 400
+    (trial,) = load(tmp_path).trials
+    assert len(trial.user_attrs["failure"]) == 500
+    assert "word " * 1000 in (tmp_path / "multirun/toy/0/failure.txt").read_text()
+
+
+def test_each_trial_has_a_folder_of_its_own(tmp_path):
+    """Also where the pattern of `hydra.sweep.subdir` has no number in it."""
+    same = ("hydra.sweep.subdir=here", "hydra.sweeper.n_trials=4", *JOBLIB)
+    sweep(tmp_path, *same)
+    folders = list((tmp_path / "multirun/toy").glob("here*/account.txt"))
+    assert len(folders) == 4
+    assert all(len(f.read_text().splitlines()) == 2 for f in folders)
+
+
+def test_a_sampler_that_raises_is_reported(tmp_path):
+    """After three launches the search stops, with the exception and code 1."""
+    sampler = "+hydra.sweeper.sampler={_target_:tests.plugin.app.samplers.RaisesAfterTrial}"
+    done = sweep(tmp_path, sampler.removeprefix("+"), "hydra.sweeper.n_trials=9", code=1)
+    assert "3 launches in a row ended by RuntimeError: after a trial" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -166,7 +240,8 @@ def test_another_search_under_the_same_name_is_rejected(tmp_path_factory, overri
         sweep(folder)
     before = (folder / "multirun/toy/study.journal").read_bytes()
     done = sweep(folder, *overrides, code=2)
-    assert f"is another search: {difference}; give this one another name" in done.stderr
+    way_out = "give this one another hydra.sweeper.study_name, or remove "
+    assert f"is another search: {difference}; {way_out}" in done.stderr
     assert done.stderr.count("\n") == 1
     assert (folder / "multirun/toy/study.journal").read_bytes() == before
 
@@ -209,6 +284,23 @@ def test_a_mistake_is_one_sentence_before_anything_is_written(tmp_path, override
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_study_of_another_program_is_not_adopted(tmp_path, direction):
+    """A study of that name without our identity, with trials or another direction, is kept."""
+    journal = tmp_path / "s.journal"
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    study = optuna.create_study(study_name="toy", storage=storage, direction=direction)
+    if direction == "minimize":
+        study.add_trial(optuna.create_trial(value=1.0))
+    before = journal.read_bytes()
+    done = sweep(tmp_path, f"hydra.sweeper.storage={journal}", code=2)
+    assert done.stderr.startswith(
+        f"hydra.sweeper.study_name: toy in {journal} was not made by this"
+    )
+    assert done.stderr.count("\n") == 1
+    assert journal.read_bytes() == before
+
+
 def test_sqlite_is_for_one_worker(tmp_path):
     """With one worker it serves as well as the journal, with two it is rejected."""
     url = f"hydra.sweeper.storage=sqlite:///{tmp_path}/study.db"
@@ -219,10 +311,10 @@ def test_sqlite_is_for_one_worker(tmp_path):
     assert "is complete: 6 trials in sqlite:///" in sweep(tmp_path, url).stdout
 
 
-def test_hydra_rejects_an_unknown_key_once(tmp_path):
-    """The sentence is Hydra's own, output before any trial is made."""
-    done = sweep(tmp_path, "nokey=interval(0,1)", code=1)
-    assert done.stderr.count("Could not override 'nokey'") == 1
+def test_an_unknown_key_is_rejected_once(tmp_path):
+    """It is one sentence, before any trial is made."""
+    done = sweep(tmp_path, "dpeth=interval(0,1)", code=2)
+    assert done.stderr == "dpeth: no such key in the configuration; did you mean depth?\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -235,7 +327,7 @@ def test_ctrl_c_in_process(tmp_path, number):
     code = controller.wait(timeout=30)
     output = (tmp_path / "output.txt").read_text()
     assert code == 130, output
-    assert "stopping at the next step of each trial" in output
+    assert "stopping at the next step of the running trials (0); Ctrl-C" in output
     assert [t.state for t in load(tmp_path).trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
@@ -273,10 +365,11 @@ def wait_for_trials(folder, count, name="toy"):
     raise AssertionError("no trial began")
 
 
-def test_grid_runs_every_point_once(tmp_path):
+@pytest.mark.parametrize("sampler", ["GridSampler", "BruteForceSampler"])
+def test_grid_runs_every_point_once(tmp_path, sampler):
     """Its budget is the grid, in any number of workers; a further run finds it complete."""
     grid = (
-        "hydra.sweeper.sampler={_target_: optuna.samplers.GridSampler}",
+        f"hydra.sweeper.sampler={{_target_: optuna.samplers.{sampler}}}",
         "x=choice(0,1)",
         "hydra.sweeper.n_trials=null",
         *JOBLIB,
@@ -285,6 +378,17 @@ def test_grid_runs_every_point_once(tmp_path):
     points = sorted((t.params["x"], t.params["depth"]) for t in load(tmp_path).trials)
     assert points == [(x, depth) for x in (0, 1) for depth in (1, 2, 3)]
     assert "is complete: 6 trials" in sweep(tmp_path, *grid).stdout
+
+
+def test_a_grid_leaves_out_what_a_condition_makes_equal(tmp_path):
+    """`width_2` varies where it is used; elsewhere the depth alone makes a point."""
+    words = ("x=0", "depth=choice(1,2)", "width_2=choice(4,8)", "hydra.sweeper.n_trials=9")
+    condition = "+hydra.sweeper.conditions={width_2: 'depth > 1'}"
+    sweep(
+        tmp_path, "hydra.sweeper.sampler={_target_: optuna.samplers.GridSampler}", *words, condition
+    )
+    points = sorted(tuple(t.params.values()) for t in load(tmp_path).trials)
+    assert points == [(1,), (2, 4), (2, 8)]
 
 
 @pytest.mark.parametrize(
@@ -338,3 +442,25 @@ def test_the_live_line_needs_a_terminal(tmp_path):
         pass  # the other side is closed
     assert b"\r\x1b[Ktoy: " in printed
     assert b"toy: 6/6 trials, best " in printed
+
+
+def test_a_structured_config_is_part_of_the_identity(tmp_path):
+    """Enums, paths, bytes and missing keys: the study goes on with equal ones, and names others."""
+    task = [sys.executable, str(APP.with_name("structured.py")), "-m", "hydra.sweep.dir=m"]
+    task += ["x=interval(0,2)", "hydra.sweeper.n_trials=2"]
+    for word, code, said in (
+        ("need=3", 0, "2/2 trials"),
+        ("need=3", 0, "is complete: 2 trials"),
+        ("colour=blue", 2, "colour was red, is blue (and 1 more)"),
+        ("+hydra.sweeper.conditions={x: 'colour == \"blue\"'}", 2, "nothing varies"),
+    ):
+        done = subprocess.run(
+            [*task, word],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert said in done.stdout + done.stderr

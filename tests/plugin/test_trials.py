@@ -82,17 +82,56 @@ def test_an_unsigned_trial_lost_its_worker_while_it_was_claimed(study):
     assert trials_by_state(study).replaced == 1
 
 
-def test_retries_end(study):
-    """After `max_retries` the trial is finished, as failed, with the number in its reason."""
-    begin(study, dead())
-    for _ in range(4):
+def die(study, deaths, *, alone, steps=()):
+    """Let the one trial of the study die so often; whoever controlled it lives on if `alone`."""
+    for k in range(deaths):
+        trial = study.ask()
+        controller = this_process() if alone else dead()
+        trial.set_user_attr("worker", {**dead().attrs(), "controller": controller.attrs()})
+        for step in range(steps[k] if steps else 0):
+            trial.report(0.5, step)
         fail_stale_trials(study, max_retries=2)
-        if trials_by_state(study).waiting:
-            study.ask().set_user_attr("worker", dead().attrs())
-    trials = trials_by_state(study)
-    assert len(study.trials) == 3
+    return trials_by_state(study)
+
+
+def test_retries_end(study):
+    """A trial that ends its worker is finished, as failed, after `max_retries`."""
+    trials = die(study, 3, alone=True)
     assert (trials.finished, trials.replaced, len(trials.waiting)) == (1, 2, 0)
     assert failure_of(trials.failed[0]) == "its worker died, after 2 retries"
+
+
+def test_a_retry_that_came_further_is_not_counted(study):
+    """Three workers of one trial may be killed at random as long as it gets on."""
+    trials = die(study, 4, alone=True, steps=[1, 2, 3, 4])
+    assert len(trials.waiting) == 1
+
+
+def test_deaths_of_everything_are_no_trials_fault(study):
+    """As often as they come, a trial that gets on is tried again; so is one while others end."""
+    assert len(die(study, 6, alone=False, steps=[1, 2, 3, 4, 5, 6]).waiting) == 1
+    for _ in range(5):
+        trials = die(study, 1, alone=False)
+        other = optuna.trial.create_trial(state=TrialState.COMPLETE, value=1.0)
+        study.add_trial(other)
+    assert len(trials.waiting) == 1
+
+
+def test_a_trial_that_takes_the_machine_with_it_is_tried_three_times(study):
+    """Running at three deaths of everything, with no step reported in between, it is failed."""
+    trials = die(study, 3, alone=False)
+    assert (trials.finished, len(trials.waiting)) == (1, 0)
+    reason = "its worker died with others, 3 times in a row and without progress"
+    assert failure_of(trials.failed[0]) == reason
+
+
+def test_workers_that_died_together_are_not_blamed(study):
+    """A pool ends with the first of its processes, and nobody knows which that was."""
+    for _ in range(2):
+        trial = study.ask()
+        trial.set_user_attr("worker", {**dead().attrs(), "controller": this_process().attrs()})
+    fail_stale_trials(study, max_retries=0)
+    assert len(trials_by_state(study).waiting) == 2
 
 
 def test_failing_stale_trials_twice_or_dying_within_it_loses_and_doubles_nothing(study):

@@ -92,7 +92,7 @@ def test_layers_have_widths_only_where_they_are(tmp_path):
 def test_the_trials_of_a_pruned_study_agree_with_mlflow(tmp_path):
     """A pruned trial is KILLED, with epoch and score as its reason."""
     words = ["engine=local", "pruner=threshold", "hydra.sweeper.pruner.lower=0.99"]
-    search(*words, "training.epochs=2", "hydra.sweeper.n_trials=2", folder=tmp_path)
+    search(*words, "training.epochs=2", "hydra.sweeper.n_trials=2", folder=tmp_path, code=1)
     trials = trials_in(tmp_path)
     assert [trial.state for trial in trials] == [TrialState.PRUNED] * 2
     agree(trials, tmp_path / "mlflow.db")

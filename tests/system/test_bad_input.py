@@ -74,6 +74,10 @@ MISTAKES = {  # what is typed: what the one sentence must name
     "tracking=mlflow tracking.uri=postgresql://": "tracking.uri must be postgresql://USER@HOST",
     "tracking=mlflow tracking.uri=sqlite:////nowhere/a.db": "tracking.uri must lie in a folder",
     "tracking=mlflow tracking.uri=ftp://here": "tracking.uri must be",
+    "pruner=null +sweep=optuna": "pruner must name one of halving, hyperband, median",
+    "optimizer=null": "optimizer must name one of adam, adamw, momentum, nesterov, sgd, got",
+    "+experiment=2024": "+experiment must name one of network_2_constant",
+    "model=1e3": "model must name one of mlp, softmax, got model=1e3",
     "+sweep=optuna hydra.sweeper.metric=null": "hydra.sweeper.metric must name what the search",
 }
 

@@ -10,7 +10,8 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from mnist_study.study.runs import STUDY_ID, StudyRuns
+from mnist_study.study.agreement import STUDY_ID
+from mnist_study.study.runs import StudyRuns
 from tests import tracked
 from tests.studied import STATUS, runs_at, search, start, trials_at, trials_in
 

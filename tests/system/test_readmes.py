@@ -47,7 +47,7 @@ RUNS = {  # command: what is added to make it short
     "python -m tests.benchmarks.study": "--short --parts books",
     "python -m tests.benchmarks.tracking": "--short --stores sqlite --repeats 1",
 }
-DATABASE = "postgresql+psycopg://me:secret@db/studies"
+DATABASE = "postgresql+psycopg://me@db/studies"
 AT = f"hydra.sweeper.storage={DATABASE} tracking.uri=http://runs:5000"
 ENVIRONMENT = "makes an environment; .ci/run types it"
 EXTRA = "installs a package"

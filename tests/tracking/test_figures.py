@@ -7,12 +7,15 @@ import io
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from PIL import ImageFont
 
 from mnist_study.tracking import figures
+from mnist_study.tracking.describe import unit_keys
 from mnist_study.tracking.figures import curve_figure, decimate
 from mnist_study.tracking.images import (
     PALETTE,
     WEIGHT_LIMIT,
+    _fitted,
     encode,
     weight_colors,
     weight_images,
@@ -142,3 +145,27 @@ def test_epoch_means_are_drawn_over_finer_points():
 def test_a_run_that_ended_at_once_still_has_a_figure(points):
     """No points, one point or a loss of zero draw without complaint."""
     assert drawn(curve_figure("loss", points, {}))
+
+
+@pytest.mark.parametrize(
+    ("titles", "keys"),
+    [
+        (None, ["unit_0", "unit_1"]),
+        (["0", "1", "2"], ["class_0", "class_1"]),
+        (["cat", "T-shirt 1.5"], ["class_cat", "class_T-shirt 1.5"]),
+        (["a/b", "cat"], ["class_0", "class_1"]),  # also not "a/b" beside a class "0"
+        (["x" * 61, "cat"], ["class_0", "class_1"]),
+    ],
+)
+def test_units_have_keys_that_a_store_takes(titles, keys):
+    """Classes by name where every name is fit for a key, else all by number."""
+    assert unit_keys(2, titles) == keys
+
+
+def test_a_long_title_stays_above_its_image():
+    """Long class names get smaller letters, then an end; short ones are as large as digits."""
+    assert _fitted("7", 56) == ("7", 26)
+    assert _fitted("Ankle boot", 120) == ("Ankle boot", 24)
+    title, size = _fitted("a class of a very long name", 56)
+    assert (title[:7], title[-1], size) == ("a class", ".", 11)
+    assert ImageFont.load_default(size).getlength(title) <= 57

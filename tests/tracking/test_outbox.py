@@ -9,10 +9,11 @@ import sys
 import pytest
 from mlflow import MlflowClient
 
-from mnist_study.tracking import open_tracker, uploader
-from mnist_study.tracking.outbox import Outbox
+from mnist_study.tracking import open_tracker
+from mnist_study.tracking.outbox import Outbox, read_sent
 from mnist_study.tracking.resend import main
 from mnist_study.tracking.store import how_to_open
+from mnist_study.tracking.upload import uploader
 from tests import tracked
 from tests.tracked import expected, files, history, python, track
 
@@ -23,11 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 def test_a_second_run_in_a_folder_sets_the_first_one_aside(uri, tmp_path):
     """Records of two runs are never mixed."""
     ids = [track(uri, tmp_path, seen=[]) for _ in range(2)]
-    kept = [
-        json.loads((tmp_path / name / "sent.json").read_text())
-        for name in ("tracking.1", "tracking")
-    ]
-    assert [state["run_id"] for state in kept] == ids
+    kept = [read_sent(tmp_path / name)[uri]["run_id"] for name in ("tracking.1", "tracking")]
+    assert kept == ids
 
 
 def test_sending_twice_changes_nothing(uri, tmp_path, capsys):
@@ -36,16 +34,16 @@ def test_sending_twice_changes_nothing(uri, tmp_path, capsys):
     client = MlflowClient(uri)
     before = history(client, run_id), files(client, run_id), files(client, run_id, "images")
     state = tmp_path / "tracking" / "sent.json"
-    state.write_text(json.dumps({"run_id": run_id, "sent": 0}))
+    state.write_text(json.dumps({uri: {"run_id": run_id, "sent": 0}}))
     assert main(["send", str(tmp_path)]) == 0
     assert (
         history(client, run_id),
         files(client, run_id),
         files(client, run_id, "images"),
     ) == before
-    state.write_text(json.dumps({"run_id": None, "sent": 0}))  # killed while creating the run
+    state.unlink()  # killed while creating the run
     assert main(["send", str(tmp_path)]) == 0
-    assert json.loads(state.read_text())["run_id"] == run_id
+    assert read_sent(state.parent)[uri]["run_id"] == run_id
     assert main(["send", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith(f"0 records sent, run {run_id}")
 
@@ -53,6 +51,7 @@ def test_sending_twice_changes_nothing(uri, tmp_path, capsys):
 def test_a_run_without_a_store_is_kept_and_sent_later(tmp_path, monkeypatch, caplog):
     """With no server at all training goes on, one line says how to send, and sending completes."""
     monkeypatch.setattr(uploader, "TIMEOUT", 0.5)
+    monkeypatch.setattr(uploader, "RETRY", 0.1)
     dead = tracked.settings("http://127.0.0.1:9")
     with open_tracker(dead, tracked.record(tmp_path)) as tracker:
         assert len(list(tracker.follow(tracked.events()))) == 11
@@ -62,7 +61,6 @@ def test_a_run_without_a_store_is_kept_and_sent_later(tmp_path, monkeypatch, cap
     assert last.endswith(f"send it later with: python -m mnist_study.tracking send {tmp_path}")
     assert "\n" not in last
 
-    tracker._uploader.join(30)  # it holds the lock until then
     uri = f"sqlite:///{tmp_path}/later.db"
     assert main(["send", str(tmp_path), uri]) == 0
     client = MlflowClient(uri)
@@ -73,7 +71,7 @@ def test_a_run_without_a_store_is_kept_and_sent_later(tmp_path, monkeypatch, cap
 
 def test_a_dead_process_is_told_from_a_living_one(uri, tmp_path, capsys):
     """Records of a living process are refused; those of a dead one end as KILLED."""
-    outbox = Outbox.create(tmp_path, {})
+    outbox = Outbox.create(tmp_path, {"uri": uri}, uri)
     assert main(["send", str(tmp_path)]) == 1
     assert "still running" in capsys.readouterr().err
     outbox.close()
@@ -90,7 +88,7 @@ def test_a_dead_process_is_told_from_a_living_one(uri, tmp_path, capsys):
     with (killed / "tracking" / "records.jsonl").open("ab") as file:
         file.write(b'{"metrics": {"train/lo')  # torn
     assert main(["send", str(killed)]) == 0
-    run_id = json.loads((killed / "tracking" / "sent.json").read_text())["run_id"]
+    run_id = read_sent(killed / "tracking")[uri]["run_id"]
     client = MlflowClient(uri)
     assert client.get_run(run_id).info.status == "KILLED"
     assert max(step for step, _ in history(client, run_id)["train/loss"]) == 25

@@ -173,7 +173,7 @@ def test_a_job_may_end_the_run_itself(uri, tmp_path):
 def test_a_run_may_end_before_its_last_records_have_arrived(uri, tmp_path, monkeypatch):
     """Whoever takes over to wait has the run whole afterwards; on disk it is whole at once."""
     slow, left = threading.Event(), []
-    monkeypatch.setattr("mnist_study.tracking.uploader.log_points", lambda *_: slow.wait(30))
+    monkeypatch.setattr("mnist_study.tracking.upload.sending.log_points", lambda *_: slow.wait(30))
     with open_tracker(tracked.settings(uri), tracked.record(tmp_path), left.append) as tracker:
         list(tracker.follow(tracked.events()))
     assert tracker._recorder.outbox.complete

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import optuna
 import pytest
 from mlflow import MlflowClient
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from mnist_study.study.runs import StudyRuns, trial_tags
-from mnist_study.tracking import open_tracker, uploader
-from mnist_study.tracking.client import ensure_experiment, log_to_run, set_run_status
+from mnist_study.study.agreement import reconcile, trial_tags
+from mnist_study.study.runs import StudyRuns
+from mnist_study.tracking import open_tracker
+from mnist_study.tracking.client import children, ensure_experiment, log_to_run, set_run_status
+from mnist_study.tracking.upload import uploader
 from tests import tracked
 from tests.tracked import expected, files, history, track
 
@@ -77,7 +80,7 @@ def test_a_killed_server_loses_and_doubles_nothing(server: Server, tmp_path, mon
 def test_a_hanging_server_does_not_hold_up_the_training(server: Server, tmp_path, monkeypatch):
     """Events pass at their own speed while the store hangs; the end waits a bounded time."""
     monkeypatch.setattr(uploader, "SLOW_TIMEOUT", 0.5)
-    monkeypatch.setattr("mnist_study.tracking.uploader.create_run", lambda *_: time.sleep(3))
+    monkeypatch.setattr("mnist_study.tracking.upload.sending.create_run", lambda *_: time.sleep(3))
     started = time.perf_counter()
     with open_tracker(tracked.settings(server.uri), tracked.record(tmp_path)) as tracker:
         list(tracker.follow(tracked.events()))
@@ -129,17 +132,47 @@ def test_a_studys_children_agree_with_its_trials(server: Server, tmp_path):
         runs[number] = track(server.uri, folder, section=settings, seen=[], **given)
     for number in (1, 2, 3, 4):
         client.update_run(runs[number], status="RUNNING")  # as a killed worker leaves it
-    studies.reconcile(study)
+    reconcile(settings, study, parent)
     ended = {number: client.get_run(run_id) for number, run_id in runs.items()}
     expected = ["FINISHED", "FAILED", "KILLED", "RUNNING", "FAILED"]
     assert [run.info.status for run in ended.values()] == expected
+    lost = ended.pop(4).data.tags  # it belongs to no trial
+    assert lost["failure"] == "its study has lost this trial"
+    assert not {"mlflow.parentRunId", "optuna.trial_number"} & lost.keys()
     assert {run.data.tags["mlflow.parentRunId"] for run in ended.values()} == {parent}
     assert ended[1].data.tags["failure"] == "killed"
     assert ended[2].data.tags.items() >= {"state": "pruned", "reason": "pruned"}.items()
-    assert ended[4].data.tags["failure"] == "its process died"  # it belongs to no trial
-    studies.reconcile(study)
-    for number, run_id in runs.items():  # nothing is corrected twice
-        assert client.get_run(run_id).info.end_time == ended[number].info.end_time
+    reconcile(settings, study, parent)
+    for number, run in ended.items():  # nothing is corrected twice
+        assert client.get_run(runs[number]).info.end_time == run.info.end_time
+
+
+def test_a_trial_has_one_run(server: Server, tmp_path):
+    """Of two runs of a number, which a cut journal gave away twice, the newer is the trial's.
+
+    A finished trial that has none gets one with its parameters and its value.
+    """
+    settings = tracked.settings(server.uri, experiment="cut")
+    study = optuna.create_study(study_name="cut")
+    study.set_user_attr("identity", {"metric": ["validation/accuracy"]})
+    x = {"x": FloatDistribution(0, 1)}
+    for value in (0.5, 0.25):
+        study.add_trial(create_trial(value=value, params={"x": value}, distributions=x))
+    studies = StudyRuns(settings)
+    studies.open(study)
+    given = {"tags": trial_tags(study, 0), "parent_run_id": studies.runs["cut"]}
+    old, new = (
+        track(server.uri, tmp_path / name, section=settings, seen=[], **given)
+        for name in ("old", "new")
+    )
+    reconcile(settings, study, studies.runs["cut"])
+    below = {
+        run.data.tags["optuna.trial_number"]: run for run in children(settings, studies.runs["cut"])
+    }
+    assert below["0"].info.run_id == new
+    assert "optuna.trial_number" not in MlflowClient(server.uri).get_run(old).data.tags
+    assert (below["1"].info.status, below["1"].data.params) == ("FINISHED", {"x": "0.25"})
+    assert below["1"].data.metrics == {"final/validation_accuracy": 0.25}
 
 
 def test_a_study_has_one_parent_run(server: Server):

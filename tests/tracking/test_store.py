@@ -12,8 +12,9 @@ import pytest
 from mlflow import MlflowClient
 
 from mnist_study.config import ConfigError
-from mnist_study.tracking import open_tracker
-from mnist_study.tracking.store import check_store, store_uri
+from mnist_study.tracking import open_tracker, uploader
+from mnist_study.tracking.outbox import find_outboxes
+from mnist_study.tracking.store import check_store, first_use, store_uri, with_password
 from tests import tracked
 from tests.tracked import python
 
@@ -98,6 +99,74 @@ def test_looking_at_a_store_leaves_the_locks_on_it(tmp_path):
         assert "database is locked" in refused.stderr
         writer.execute("COMMIT")
     assert subprocess.run(other, check=False).returncode == 0
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path):
+    """`mlflow.db.lock` that points to a user's file: the file stays whole, and is named."""
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "mlflow.db.lock").symlink_to("mine.txt")
+    with pytest.raises(ConfigError, match=r"remove .*/mlflow\.db\.lock"):
+        open_tracker(tracked.settings(f"sqlite:///{tmp_path}/mlflow.db"), tracked.record(tmp_path))
+    with (
+        pytest.raises(OSError, match="symbolic links"),
+        first_use(f"sqlite:///{tmp_path}/mlflow.db"),
+    ):
+        pass
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_lock_is_never_emptied(tmp_path):
+    """A user's file that has its name keeps its content."""
+    (tmp_path / "mlflow.db.lock").write_text("mine")
+    with first_use(f"sqlite:///{tmp_path}/mlflow.db"):
+        pass
+    assert (tmp_path / "mlflow.db.lock").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "mlflow.db.partial"])
+def test_another_programs_database_is_refused(name, tmp_path):
+    """MLflow's tables go into no database but its own, and nothing of another kind is replaced."""
+    with closing(sqlite3.connect(tmp_path / name)) as database:
+        database.execute("CREATE TABLE mine (x)")
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(ConfigError, match=f"{name} is another program's database"):
+        check_store(f"sqlite:///{tmp_path}/mlflow.db")
+    (tmp_path / "mlflow.db.partial").write_text("mine, and no database at all")
+    with pytest.raises(ConfigError, match=r"mlflow\.db.* is another"):
+        check_store(f"sqlite:///{tmp_path}/mlflow.db")
+    if name == "mlflow.db":
+        assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_store_in_the_home_folder_is_found(tmp_path, monkeypatch):
+    """~ is the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert store_uri("sqlite:///~/mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_a_password_is_not_written_down(tmp_path, monkeypatch):
+    """The records have stars, are for their owner alone, and this process still knows the rest."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    uri = "http://me:se@same@127.0.0.1:9"
+    monkeypatch.setattr(uploader, "TIMEOUT", 0.0)
+    with open_tracker(tracked.settings(uri), tracked.record(tmp_path)) as tracker:
+        list(tracker.follow(tracked.events()))
+    records = tmp_path / "tracking/records.jsonl"
+    assert records.stat().st_mode & 0o777 == 0o600
+    assert [p for p in tmp_path.rglob("*") if p.is_file() and b"same" in p.read_bytes()] == []
+    assert with_password("http://me:***@127.0.0.1:9") == uri
+    with pytest.raises(ConfigError, match="its password is never written down"):
+        with_password("http://me:***@elsewhere:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:other@elsewhere:9")
+    assert with_password("http://me:***@elsewhere:9") == "http://me:other@elsewhere:9"
+
+
+def test_a_file_named_as_records_are_is_left_alone(tmp_path):
+    """`send` opens the records of runs, and no other records.jsonl."""
+    for folder in ("data", "tracking"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "records.jsonl").write_text('{"mine": 1}')
+    assert find_outboxes(tmp_path) == []
 
 
 def test_a_store_without_permission_is_refused(tmp_path, monkeypatch):

@@ -28,6 +28,10 @@ def main(cfg):
     bad = cfg.fail if cfg.depth == 1 else ""
     if bad == "raise":
         raise ValueError("as asked")
+    if bad == "long":
+        raise ValueError("word " * 1000)
+    if bad == "file":
+        (Path(HydraConfig.get().runtime.cwd) / "needed.txt").read_text()
     if bad == "exit":
         raise SystemExit(2)
     if bad == "missing":

@@ -97,7 +97,8 @@ def experiment_id(uri: str, name: str) -> str:
 
     client, database = connect(uri), database_path(uri)
     # Beside the database, whatever the working directory is; a server has its own place.
-    artifacts = str(database.parent / "mlruns" / _folder_name(name)) if database else None
+    folder = re.sub(r"^\.+|[^\w\-. ]", "_", name)[:100]  # one, whatever the experiment is called
+    artifacts = str(database.parent / "mlruns" / folder) if database else None
     with first_use(uri):
         found = client.get_experiment_by_name(name)
         if found is None:
@@ -110,11 +111,6 @@ def experiment_id(uri: str, name: str) -> str:
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
-
-
-def _folder_name(experiment: str) -> str:
-    """One folder below `mlruns`, whatever the experiment is called."""
-    return re.sub(r"^\.+|[^\w\-. ]", "_", experiment)[:100]
 
 
 def client_for(settings: TrackingConfig) -> Client:

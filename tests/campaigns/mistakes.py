@@ -133,7 +133,7 @@ SEARCHES = {
     "+model.depht=choice(1,2)": ("model.depth", {}),
     "optimizer=choice(adm,sgd)": ("optimizer", {}),
     "optimizer.lr=interval(1,0.1)": ("optimizer.lr", {}),
-    "optimizer.lr=abc": ("optimizer.lr", {}),
+    "optimizer.lr=abc model.width=choice(10,20)": ("optimizer.lr", {}),
     "optimizer.lr=tag(logarithmic,interval(0.1,1))": ("optimizer.lr", {}),
     "training.batch_size=choice(0,70000)": ("training.batch_size", {}),
     "training.threads=100000": ("training.threads", {}),

@@ -119,9 +119,15 @@ def test_a_mistake_in_a_search_aborts_before_the_first_trial(typed, named, tmp_p
     assert not list(tmp_path.rglob("study.journal"))
 
 
-@pytest.mark.parametrize(
-    "mistake", random.Random(8).sample(list(mistakes()), 8), ids=lambda m: " ".join(m.words)[-60:]
-)
+def sample(seed):
+    """A mistake of each group."""
+    groups = {}
+    for mistake in mistakes():
+        groups.setdefault(mistake.group, []).append(mistake)
+    return [random.Random(seed).choice(found) for found in groups.values()]
+
+
+@pytest.mark.parametrize("mistake", sample(11), ids=lambda m: f"{m.group} {m.words[-1]}"[:60])
 def test_a_sample_of_the_campaign_is_refused(mistake, tmp_path):
     """One sentence that names the mistake, exit code 2, and the folder as it was."""
     assert faults(mistake, tmp_path) == []

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from mnist_study.tracking.client import connect, experiment_id
 from tests.command import mnist_study
 
 SHORT = ["model=softmax", "training.batch_size=1000"]
@@ -67,3 +68,11 @@ def test_a_signal_is_answered_at_once_and_obeyed_at_once_the_second_time(silent,
         assert run.wait(3) == -signal.SIGTERM
     (records,) = tmp_path.rglob("records.jsonl")
     assert str(records.parent.parent) in line
+
+
+def test_an_experiment_of_any_name_stays_in_its_folder(tmp_path):
+    """A slash or dots in its name make no folder beside `mlruns`."""
+    for name, folder in {"a/b": "a_b", "...": "_", "/x": "_x"}.items():
+        uri = f"sqlite:///{tmp_path}/mlflow.db"
+        found = connect(uri).get_experiment(experiment_id(uri, name))
+        assert found.artifact_location == str(tmp_path / "mlruns" / folder)

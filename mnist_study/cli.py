@@ -57,8 +57,8 @@ def validate(words: Sequence[str]) -> str | None:
             package, extra = LAUNCHERS[option]
             if find_spec(package) is None:
                 return f"engine={option} needs one more package: pip install 'mnist-study[{extra}]'"
-        if (folder := CONF / group.lstrip("+")).is_dir() and re.fullmatch(NO_OPTION, option):
-            names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        if (name := group.lstrip("+")) in _groups() and re.fullmatch(NO_OPTION, option):
+            names = ", ".join(sorted(path.stem for path in (CONF / name).glob("*.yaml")))
             return f"{group} must name one of {names}, got {word}"
         if re.fullmatch("engine|sampler|pruner", group) and not is_search(words):
             return f"{word} is for a search, and +sweep=... is missing; try +sweep=optuna"

@@ -56,8 +56,10 @@ def reconcile(
             continue
         if run.data.tags.get("mlflow.parentRunId") != parent:  # it began without one, say
             log_to_run(client, run.info.run_id, tags={"mlflow.parentRunId": parent})
-        if trial.state.is_finished() and _ending(trial)[0] != run.info.status:
-            set_run_status(settings, run.info.run_id, *_ending(trial))
+        status, reason = _ending(trial)
+        other = status == "FAILED" and run.data.tags.get("failure") != reason
+        if trial.state.is_finished() and (other or status != run.info.status):
+            set_run_status(settings, run.info.run_id, status, reason)
     for number, trial in trials.items():
         if complete and number not in newest and trial.state.is_finished():
             _create_placeholder(settings, study, trial, parent)

@@ -169,12 +169,7 @@ def _check_metric(name: str, validation: int | None) -> None:
         rule = "must not be measured on the test set: a search selects by validation"
         abort(f"hydra.sweeper.metric {rule}, got {name}")
     if name not in known:
-<<<<<<< HEAD
-        rule = f"hydra.sweeper.metric must be one of {', '.join(known)}"
-        abort(f"{rule}, got {name}{did_you_mean(name, known)}")
-=======
         got = f"{name}{did_you_mean(name, known)}"
         abort(f"hydra.sweeper.metric must be one of {', '.join(known)}, got {got}")
->>>>>>> main
     if name.startswith("validation/") and validation == 0:
         abort(f"data.validation >= 1 must hold for a search by {name}, got data.validation=0")

@@ -46,8 +46,6 @@ MISTAKES = {  # what is typed: what the one sentence must name
     "model.width=${nowhere}": "model.width: Interpolation key 'nowhere' not found",
     "hydra.run.dir=/etc/passwd/a": "/etc/passwd/a must be a place that can be written",
     "+sweep=optna": "sweep must be one of",
-    "+sweep=optuna model.depht=choice(1,2)": "model.depht is no key or group of the "
-    "configuration; did you mean model.depth=choice(1,2)?",
     "optimizer._target_=nowhere.Optimizer": "optimizer._target_ must name what can be imported",
     "model.depth=0": "model.depth >= 1 must hold, got depth=0",
     "model.width=0": "model.width >= 1 must hold, got width=0",

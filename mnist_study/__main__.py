@@ -9,13 +9,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.hydra_optuna_study import hide_password
-from mnist_study.cli import explain, needs_multirun, validate
+from mnist_study.cli import VERSION_BASE, explain, needs_multirun, validate
 from mnist_study.config import CONF
 from mnist_study.console import abort
 from mnist_study.job import job
-
-# Hydra 1.3 warns where version_base is missing, 1.4 where it is given.
-VERSION_BASE = {"version_base": None} if hydra.__version__ < "1.4" else {}
 
 
 @hydra.main(**VERSION_BASE, config_path=str(CONF), config_name="config")

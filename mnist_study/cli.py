@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -23,6 +24,8 @@ from hydra_plugins.hydra_optuna_study import hide_passwords
 from mnist_study.config import CONF
 from mnist_study.console import abort, closest
 
+# Hydra 1.3 warns where version_base is missing, 1.4 where it is given.
+VERSION_BASE: dict[str, Any] = {"version_base": None} if hydra.__version__ < "1.4" else {}
 LAUNCHERS = {  # engine -> the package with its launcher, and our extra that brings it
     "ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
     "slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
@@ -129,8 +132,11 @@ def _known_keys(words: Sequence[str]) -> list[str]:
         if group in _groups() and (CONF / group / f"{option}.yaml").is_file():
             chosen.append(word)
     GlobalHydra.instance().clear()  # of the command that has failed
-    with initialize_config_dir(str(CONF), version_base=None):
-        config = compose("config", chosen, return_hydra_config=True)
+    with initialize_config_dir(str(CONF), **VERSION_BASE):
+        try:
+            config = compose("config", chosen, return_hydra_config=True)
+        except HydraException:  # two of one group
+            config = compose("config", return_hydra_config=True)
     return list(_keys(OmegaConf.to_container(config, resolve=False)))
 
 

@@ -23,7 +23,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     section, _, last = word.rpartition(".")
     lasts = {name.rpartition(".")[2]: name for name in reversed(names)}
     beside = {k: name for k, name in lasts.items() if f"{section}.{k}".lstrip(".") in names}
-    if near := get_close_matches(last, beside, 1):
+    if near := get_close_matches(last, beside, 1, 0.55):
         return f"{section}.{near[0]}".lstrip(".")
     if near := get_close_matches(last, lasts, 1, 0.8):
         return lasts[near[0]]

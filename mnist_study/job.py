@@ -30,6 +30,7 @@ from mnist_study.tracking import RunRecord, open_tracker
 if TYPE_CHECKING:
     import optuna
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 5.0  # seconds that the end of a run waits for its store without a word
 WORTH_A_THREAD = 5e7  # multiply-adds of a batch's forward pass, about a millisecond of one core
 
@@ -43,7 +44,7 @@ def job(config: DictConfig) -> dict[str, float]:
     trial = current_trial()
     if trial is not None:
         return _train(config, trial)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, _stop)
     try:
         return _train(config, None)
@@ -61,10 +62,12 @@ def job(config: DictConfig) -> dict[str, float]:
 
 def _stop(number: int, _frame: object) -> None:
     """End the run as KILLED, and say at once what that still waits for."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)  # the next one ends the process, wherever it is
     folder = HydraConfig.get().runtime.output_dir
     print(
-        "mnist_study: stopping; what the run has recorded is written and sent first. The same "
-        f"signal again ends at once, and leaves the records in {folder}",
+        "mnist_study: stopping; what the run has recorded is written and sent first. Another "
+        f"signal ends at once, and leaves the records in {folder}",
         file=sys.stderr,
         flush=True,
     )
@@ -201,9 +204,8 @@ def _flat(node: Any, prefix: str = "") -> dict[str, object]:
 def _remove_hydra_record() -> None:
     """A refused run leaves nothing behind: its folder goes if it holds only Hydra's record."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    log = folder / f"{HydraConfig.get().job.name}.log"
-    nothing_logged = not log.exists() or log.stat().st_size == 0
-    if nothing_logged and {path.name for path in folder.iterdir()} <= {".hydra", log.name}:
+    log = f"{HydraConfig.get().job.name}.log"
+    if {path.name for path in folder.iterdir()} <= {".hydra", log}:
         shutil.rmtree(folder)
         for empty in list(folder.parents)[:2]:  # outputs/<day>
             with suppress(OSError):

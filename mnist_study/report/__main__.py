@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnist_study.config import TrackingConfig
+from mnist_study.config import ConfigError, TrackingConfig
+from mnist_study.console import abort
 from mnist_study.report.page import write_page
 from mnist_study.report.runs import find_study
+from mnist_study.tracking.store import check_store, database_path, store_uri
 
 
 def main(words: Sequence[str]) -> int:
@@ -18,6 +20,13 @@ def main(words: Sequence[str]) -> int:
         return 2
     study = words[0] if words else "report"
     settings = TrackingConfig("mlflow", words[1] if len(words) > 1 else None, "mnist", None)
+    uri = store_uri(settings.uri)
+    try:
+        check_store(uri)
+    except ConfigError as error:
+        abort(str(error).replace("tracking.uri", "URI", 1))
+    if (database := database_path(uri)) and not database.exists():
+        abort(f"URI must be a store with runs, there is no file {database}")
     run = find_study(settings, study)
     if run is None:
         print(f"STUDY must be a study in the store, got {study}", file=sys.stderr)

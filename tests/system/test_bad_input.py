@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from tests.campaigns.wrong_commands import faults, mistakes
 from tests.command import mnist_study
 
 MISTAKES = {  # what is typed: what the one sentence must name
@@ -60,6 +63,16 @@ MISTAKES = {  # what is typed: what the one sentence must name
     "training images=60000",
     "data=idx": "data.root must be given",
     "data=idx data.root=nowhere": "data.root must be an existing folder",
+    "tracking.uri=": "tracking.uri must be an address or null",
+    "tracking.experiment=": "tracking.experiment must be one line of 1 to 256 characters",
+    "tracking.experiment=../up": "tracking.experiment must not lead out of its folder",
+    "tracking.run_name=": "tracking.run_name must be one line of 1 to 250 characters",
+    "+tracking.tags.a.b=x": "tracking.tags.a must be a text",
+    "+tracking.tags.mlflow.parentRunId=x": "tracking.tags.mlflow must be a text",
+    "+tracking.tags={mlflow.user:x}": "tracking.tags.mlflow.user must be another name",
+    "+tracking.tags.study=x": "tracking.tags.study must be another name",
+    "tracking=mlflow tracking.uri=http://:80": "tracking.uri must be http(s)://HOST[:PORT]",
+    "tracking=mlflow tracking.uri=postgresql://": "tracking.uri must be postgresql://USER@HOST",
     "tracking=mlflow tracking.uri=sqlite:////nowhere/a.db": "tracking.uri must lie in a folder",
     "tracking=mlflow tracking.uri=ftp://here": "tracking.uri must be",
     "pruner=null +sweep=optuna": "pruner must be one of halving, hyperband, median",
@@ -108,3 +121,17 @@ def test_a_mistake_in_a_search_aborts_before_the_first_trial(typed, named, tmp_p
     assert named in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("study.journal"))
+
+
+def sample(seed):
+    """A mistake of each group."""
+    groups = {}
+    for mistake in mistakes():
+        groups.setdefault(mistake.group, []).append(mistake)
+    return [random.Random(seed).choice(found) for found in groups.values()]
+
+
+@pytest.mark.parametrize("mistake", sample(11), ids=lambda m: f"{m.group} {m.words[-1]}"[:60])
+def test_a_sample_of_the_campaign_is_refused(mistake, tmp_path):
+    """One sentence that names the mistake, exit code 2, and the folder as it was."""
+    assert faults(mistake, tmp_path) == []

@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mnist_study.config import ConfigError
+
 FOLDER = "tracking"
 RECORDS = "records.jsonl"
 SENT = "sent.json"
@@ -63,6 +65,10 @@ class Outbox:
         """A new outbox in `run_folder`; one that an earlier run left there is set aside."""
         folder = run_folder / FOLDER
         if folder.exists():
+            kept = {path.name for path in folder.iterdir()}  # without records: killed at the start
+            if not (_is_ours(folder / RECORDS) if RECORDS in kept else kept <= {"images"}):
+                rule = "must be a folder whose `tracking` is a run's records"
+                raise ConfigError(f"hydra.run.dir {rule}, {folder} is something else")
             taken = len(list(run_folder.glob(f"{FOLDER}.*")))
             folder.rename(run_folder / f"{FOLDER}.{taken + 1}")
         (folder / "images").mkdir(parents=True)

@@ -73,7 +73,7 @@ def test_a_run_without_a_store_is_kept_and_sent_later(tmp_path, monkeypatch, cap
 
 def test_a_dead_process_is_told_from_a_living_one(uri, tmp_path, capsys):
     """Records of a living process are refused; those of a dead one end as KILLED."""
-    outbox = Outbox.create(tmp_path, {})
+    outbox = Outbox.create(tmp_path, {"uri": uri})
     assert main(["send", str(tmp_path)]) == 1
     assert "still running" in capsys.readouterr().err
     outbox.close()
@@ -131,3 +131,12 @@ def test_the_send_command_is_a_command(tmp_path):
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
     expected = f"FOLDER must hold the records of a run, {tmp_path} has none\n"
     assert (done.returncode, done.stderr) == (2, expected)
+
+
+def test_a_folder_that_is_not_of_records_is_left_alone(tmp_path):
+    """A user's own folder `tracking` in the run's folder is neither moved nor written to."""
+    (tmp_path / "tracking").mkdir()
+    (tmp_path / "tracking" / "parcels.csv").write_text("mine")
+    with pytest.raises(ConfigError, match=r"hydra\.run\.dir must be a folder whose `tracking` is"):
+        Outbox.create(tmp_path, {"uri": "sqlite:///a.db"})
+    assert [path.name for path in tmp_path.rglob("*")] == ["tracking", "parcels.csv"]

@@ -76,18 +76,22 @@ def read_sweep_config(
         seed=settings["seed"],
         controller=this_process(),
     )
-    if sweep.storage.is_sqlite and (sweep.workers > 1 or settings["workers"] not in ("auto", 1)):
+    _check_storage(sweep, settings["workers"])
+    validate_nodes(sweep.sampler, sweep.pruner, space, len(directions))
+    return sweep
+
+
+def _check_storage(sweep: SweepConfig, workers: Any) -> None:
+    if sweep.storage.is_sqlite and (sweep.workers > 1 or workers not in ("auto", 1)):
         abort(
             "hydra.sweeper.storage: SQLite can hand a queued trial to two workers, so workers = 1 "
-            f"must hold, got workers={settings['workers']}; storage=null takes any number"
+            f"must hold, got workers={workers}; storage=null takes any number"
         )
-    validate_nodes(sweep.sampler, sweep.pruner, space, len(directions))
     if sweep.storage.is_server and "CmaEsSampler" in str(sweep.sampler):
         abort(
             "hydra.sweeper.sampler: CmaEsSampler unpickles what the storage holds, so whoever may "
             "write to that database could run code here; take another sampler, or storage=null"
         )
-    return sweep
 
 
 def follow_up_config(sweep: SweepConfig, follow: FollowUp, loader: ConfigLoader) -> SweepConfig:

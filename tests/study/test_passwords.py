@@ -17,7 +17,7 @@ def leaks(folder) -> list[str]:
 def test_a_typed_password_of_the_tracking_server_is_kept_nowhere(server, tmp_path):
     """A search by worker processes reaches the server; what it leaves has a reference."""
     uri = server.uri.replace("//", f"//me:{SECRET}@")
-    words = ("hydra.sweeper.workers=2", "hydra.sweeper.n_trials=2")
+    words = ("hydra.sweeper.workers=2", "hydra.sweeper.n_trials=2", "pruner=none")
     done = search(f"tracking.uri={uri}", "tracking.experiment=secret", *words, folder=tmp_path)
     assert "sesame" not in done.stdout + done.stderr
     assert leaks(tmp_path) == []
@@ -52,7 +52,7 @@ def test_a_password_in_a_file_of_the_user_is_not_copied(tmp_path):
     (tmp_path / "conf/tracking/mine.yaml").write_text(f"{text}tags: {{}}\n")
     folder = tmp_path / "work"
     folder.mkdir()
-    words = ("model=softmax", "training.epochs=1", "--config-dir", str(tmp_path / "conf"))
-    done = mnist_study(*words, "tracking=mine", folder=folder)
+    words = ("model=softmax", "training.epochs=1", "tracking=mine")
+    done = mnist_study(*words, "--config-dir", str(tmp_path / "conf"), folder=folder)
     assert done.returncode == 0, done.stderr
     assert leaks(folder) == []

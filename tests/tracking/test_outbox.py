@@ -9,6 +9,7 @@ import sys
 import pytest
 from mlflow import MlflowClient
 
+from mnist_study.config import ConfigError
 from mnist_study.tracking import open_tracker, uploader
 from mnist_study.tracking.outbox import Outbox
 from mnist_study.tracking.resend import main

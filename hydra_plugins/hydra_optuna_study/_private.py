@@ -142,7 +142,11 @@ class KernelLock(BaseJournalFileLock):
             abort(f"{KEY}: no lock {self.path}: {error.strerror}")
         fcntl.flock(self.handle, fcntl.LOCK_EX)
         if self.repair:
-            _remove_torn_line(self.file)
+            try:
+                _remove_torn_line(self.file)
+            except BaseException:  # SystemExit too must not leave others waiting
+                self.release()
+                raise
         return True
 
     def release(self) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from mnist_study.config import TrackingConfig
 from mnist_study.tracking.describe import Status, ending_tags
 from mnist_study.tracking.figures import preload
-from mnist_study.tracking.outbox import Record
+from mnist_study.tracking.records import Record
 from mnist_study.tracking.store import (
     database_path,
     first_use,

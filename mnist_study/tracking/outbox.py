@@ -5,7 +5,7 @@ write locally first, and mark what a separate sender has delivered.
 A run's folder gets a folder `tracking`: `records.jsonl`, one JSON object a line, written as things
 happen, with the files that the lines name beside it; and `sent.json`, how much of it has arrived in
 which store. Sending is idempotent, so what cannot be read of `sent.json` counts as not sent.
-Where the records go is `uploader`'s business.
+Where the records go is `upload`'s business.
 """
 
 from __future__ import annotations
@@ -13,41 +13,22 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from mnist_study.tracking.store import without_passwords
-
-FOLDER = "tracking"
-RECORDS = "records.jsonl"
-SENT = "sent.json"
-
-Record = Mapping[str, Any]  # its first key says the kind: metrics, tags, image, artifact or end
-
-# What the records of each kind must have to be sent; the header has no kind.
-_FIELDS: Mapping[str, Mapping[str, type]] = {
-    "metrics": {"metrics": dict, "time": int, "step": int},
-    "tags": {"tags": dict},
-    "image": {"image": str, "files": list},
-    "artifact": {"artifact": str},
-    "end": {"end": str, "time": int},
-}
-_HEADER = {
-    "uri": str,
-    "experiment": str,
-    "name": str,
-    "token": str,
-    "time": int,
-    "params": dict,
-    "tags": dict,
-    "dataset": dict,
-}
-
-
-class Damaged(ValueError):  # noqa: N818 - said of records
-    """The first record cannot be read: nobody knows what run the others belong to."""
+from mnist_study.config import ConfigError
+from mnist_study.tracking.records import (
+    FOLDER,
+    RECORDS,
+    SENT,
+    Damaged,
+    Record,
+    is_outbox,
+    open_private,
+    parse_record,
+    read_sent,
+    store_key,
+)
 
 
 class Outbox:
@@ -64,7 +45,7 @@ class Outbox:
             Damaged if their first one cannot.
         """
         self.folder = folder
-        self._file = open(folder / RECORDS, "a+b", buffering=0, opener=_private)  # noqa: SIM115 - held
+        self._file = open(folder / RECORDS, "a+b", buffering=0, opener=open_private)  # noqa: SIM115 - held
         self._records: list[Record] = []
         self._damaged = 0  # lines that cannot be read: they are left out
         self._unwritten = b""  # what a full disk has not taken yet
@@ -91,6 +72,10 @@ class Outbox:
         """
         folder = run_folder / FOLDER
         if folder.exists():
+            kept = {path.name for path in folder.iterdir()}  # without records: killed at the start
+            if not (is_outbox(folder / RECORDS) if RECORDS in kept else kept <= {"images"}):
+                rule = "must be a folder whose `tracking` is a run's records"
+                raise ConfigError(f"hydra.run.dir {rule}, {folder} is something else")
             taken = len(list(run_folder.glob(f"{FOLDER}.*")))
             folder.rename(run_folder / f"{FOLDER}.{taken + 1}")
         (folder / "images").mkdir(parents=True)
@@ -178,7 +163,7 @@ class Outbox:
         data = self._file.read()
         whole = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:whole].splitlines()):
-            record = _parse(line, header=number == 0)
+            record = parse_record(line, header=number == 0)
             if record is not None:
                 self._records.append(record)
             elif number == 0:
@@ -198,53 +183,3 @@ class Outbox:
         if not isinstance(sent, int) or not 0 <= sent < len(self._records):
             sent = 0
         return run_id, sent if state.get("damaged") == self._damaged else 0
-
-
-def store_key(uri: str) -> str:
-    """The name of a store in `sent.json`."""
-    return without_passwords(uri)
-
-
-def read_sent(folder: Path) -> dict[str, dict[str, Any]]:
-    """What has arrived, by store: `run_id`, `sent` and whether that is the `whole` run."""
-    with suppress(OSError, ValueError, AttributeError):
-        states = json.loads((folder / SENT).read_bytes())
-        return {key: state for key, state in states.items() if isinstance(state, dict)}
-    return {}
-
-
-def store_of(folder: Path) -> str | None:
-    """The store that a run was tracked to; None if its first record cannot be read."""
-    with suppress(OSError), (folder / RECORDS).open("rb") as file:
-        header = _parse(file.readline(), header=True)
-        return str(header["uri"]) if header else None
-    return None
-
-
-def find_outboxes(folder: Path) -> list[Path]:
-    """The folders of records in and below `folder`: of a run, or of all runs of a study."""
-    return sorted(path.parent for path in folder.rglob(RECORDS) if _is_ours(path))
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a file begins as records do, or lies in a folder as ours do and is damaged."""
-    if path.parent.name.partition(".")[0] != FOLDER:  # `tracking.1` was set aside
-        return False
-    with path.open("rb") as file:
-        return file.read(7) == b'{"uri":' or (path.parent / "images").is_dir()
-
-
-def _private(path: str, flags: int) -> int:
-    """Open for nobody else to read, and through no link: the records name a server."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
-
-
-def _parse(line: bytes, header: bool) -> Record | None:
-    """A record, or None if a power cut, say, has damaged it."""
-    try:
-        record = json.loads(line)
-        fields = _HEADER if header else _FIELDS[next(iter(record))]
-        whole = all(isinstance(record[name], kind) for name, kind in fields.items())
-    except (ValueError, KeyError, TypeError, StopIteration):
-        return None
-    return record if whole else None

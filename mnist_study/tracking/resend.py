@@ -12,10 +12,10 @@ from pathlib import Path
 
 from mnist_study.config import ConfigError
 from mnist_study.tracking.client import stored_ids
-from mnist_study.tracking.outbox import (
+from mnist_study.tracking.outbox import Outbox
+from mnist_study.tracking.records import (
     RECORDS,
     Damaged,
-    Outbox,
     find_outboxes,
     read_sent,
     store_key,

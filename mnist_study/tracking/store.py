@@ -122,8 +122,10 @@ def _problem_of(path: Path) -> str | None:
     except sqlite3.DatabaseError as error:  # one that is busy just now is one, too
         other = error.sqlite_errorcode == sqlite3.SQLITE_NOTADB
         return "another kind of file" if other else None
-    foreign = tables and not tables & {"experiments", "alembic_version"}
-    return "another program's database" if foreign else None
+    ours = (
+        tables & {"experiments", "alembic_version"} and "studies" not in tables
+    )  # Optuna has those
+    return "another program's database" if tables and not ours else None
 
 
 def _check_server(uri: str) -> None:

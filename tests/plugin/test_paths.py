@@ -135,6 +135,7 @@ def test_a_journal_that_was_exchanged_is_not_written_to(tmp_path, capsys):
         storage.create_new_study([], "late")
     assert "is not a journal of Optuna" in capsys.readouterr().err
     assert (tmp_path / "study.journal").read_text() == "mine, without a newline"
+    KernelLock(tmp_path / "study.journal", "write").acquire()  # it is free again
 
 
 def test_reading_makes_no_file(tmp_path):

@@ -9,8 +9,10 @@ import sys
 import pytest
 from mlflow import MlflowClient
 
+from mnist_study.config import ConfigError
 from mnist_study.tracking import open_tracker
-from mnist_study.tracking.outbox import Outbox, read_sent
+from mnist_study.tracking.outbox import Outbox
+from mnist_study.tracking.records import read_sent
 from mnist_study.tracking.resend import main
 from mnist_study.tracking.store import how_to_open
 from mnist_study.tracking.upload import uploader
@@ -129,3 +131,12 @@ def test_the_send_command_is_a_command(tmp_path):
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
     expected = f"FOLDER must hold the records of a run, {tmp_path} has none\n"
     assert (done.returncode, done.stderr) == (2, expected)
+
+
+def test_a_folder_that_is_not_of_records_is_left_alone(tmp_path):
+    """A user's own folder `tracking` in the run's folder is neither moved nor written to."""
+    (tmp_path / "tracking").mkdir()
+    (tmp_path / "tracking" / "parcels.csv").write_text("mine")
+    with pytest.raises(ConfigError, match=r"hydra\.run\.dir must be a folder whose `tracking` is"):
+        Outbox.create(tmp_path, {"uri": "sqlite:///a.db"})
+    assert [path.name for path in tmp_path.rglob("*")] == ["tracking", "parcels.csv"]

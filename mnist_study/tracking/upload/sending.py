@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mnist_study.tracking.client import Client, connect, create_run, log_points, log_to_run
 from mnist_study.tracking.images import png_of
-from mnist_study.tracking.outbox import Outbox, Record
+from mnist_study.tracking.outbox import Outbox
+from mnist_study.tracking.records import Record
 
 CREATION = 6  # calls that create a run and describe it
 

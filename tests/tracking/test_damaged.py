@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from mnist_study.tracking import open_tracker
-from mnist_study.tracking.outbox import Outbox, read_sent
+from mnist_study.tracking.outbox import Outbox
+from mnist_study.tracking.records import read_sent
 from mnist_study.tracking.resend import main, resend, waiting
 from tests import tracked
 from tests.tracked import expected, files, history, track

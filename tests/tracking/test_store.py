@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from mnist_study.config import ConfigError
 from mnist_study.tracking import open_tracker
-from mnist_study.tracking.outbox import find_outboxes
+from mnist_study.tracking.records import find_outboxes
 from mnist_study.tracking.store import check_store, first_use, store_uri, with_password
 from mnist_study.tracking.upload import uploader
 from tests import tracked

@@ -35,6 +35,7 @@ MODES = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--run",
 MODES |= {"--multirun", "-m", "--shell-completion", "-sc"}
 VALUED = {"--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--package", "-p"}
 OPTIONS = MODES | VALUED | {"--resolve", "--version", "--experimental-rerun"}
+NEEDED = {"data", "model", "loss", "optimizer", "schedule", "training", "tracking"}
 NOISE = ("full_key", "object_type", "reference_type", "See https", "Set the env", "provider=")
 
 
@@ -66,7 +67,9 @@ def validate(words: Sequence[str]) -> str | None:
 
 def _refusal(word: str, words: Sequence[str]) -> str | None:
     """Why a group has no such option, or a key that is added outside of every section is unread."""
-    name = word.lstrip("+").partition("=")[0]
+    name = word.lstrip("+~").partition("=")[0]
+    if word.startswith("~") and name in NEEDED:
+        return f"{word} takes away what every run needs; another is chosen by {name}=..."
     if name in _groups():
         return _suggestion(word, words)
     known = {"training", "study", "report", "hydra", *_groups()}

@@ -9,11 +9,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_original_cwd
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from threadpoolctl import threadpool_limits
@@ -26,6 +28,7 @@ from mnist_study.nn.training import Diverged, EpochEnded, Event, Finished
 from mnist_study.run import Run, compose_run, scaled
 from mnist_study.study.callback import child_tags, parent_run_id, reported, trial_tracking
 from mnist_study.tracking import RunRecord, open_tracker
+from mnist_study.tracking.store import store_uri
 
 if TYPE_CHECKING:
     import optuna
@@ -94,7 +97,10 @@ def _announced(trial: optuna.Trial | None) -> Iterator[Callable[[], None]]:
 
 def _train(config: DictConfig, trial: optuna.Trial | None) -> dict[str, float]:
     config = scaled(config)
-    tracking = trial_tracking(section(config, TrackingConfig), trial)
+    tracking = section(config, TrackingConfig)
+    if tracking.backend == "mlflow" and trial is None:  # hydra.job.chdir=true moves the run alone
+        tracking = replace(tracking, uri=store_uri(tracking.uri, Path(get_original_cwd())))
+    tracking = trial_tracking(tracking, trial)
     run = compose_run(config)
     record, leave = _record(config, run, trial), defer if trial else None
     with (

@@ -20,10 +20,10 @@ _log = logging.getLogger(__name__)
 _given: dict[str, str] = {}  # in this process: address without its password -> with it
 
 
-def store_uri(uri: str | None) -> str:
-    """`uri`, or $MLFLOW_TRACKING_URI, or mlflow.db in the working directory; absolute."""
+def store_uri(uri: str | None, start: Path = Path()) -> str:
+    """`uri`, or $MLFLOW_TRACKING_URI, or mlflow.db; a relative path begins in `start`, here."""
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
-    path = database_path(uri)
+    path = database_path(uri, start)
     uri = uri if path is None else f"{_SQLITE}{path}"
     _given[without_passwords(uri)] = uri
     return uri
@@ -48,11 +48,11 @@ def without_passwords(text: str) -> str:
     return re.sub(r"""([?&]password=)[^&\s'"]+""", r"\1***", text)
 
 
-def database_path(uri: str) -> Path | None:
+def database_path(uri: str, start: Path = Path()) -> Path | None:
     """The file of a SQLite address, absolute; None for any other."""
     if not uri.startswith(_SQLITE):
         return None
-    return Path(os.path.expanduser(uri.removeprefix(_SQLITE))).absolute()
+    return (start / os.path.expanduser(uri.removeprefix(_SQLITE))).absolute()
 
 
 def check_store(uri: str) -> None:

@@ -33,6 +33,7 @@ RUNS = {
         "+model.depht=3": "model.depth",
         "modell=mlp": "model=mlp",
         "model=null": "model",
+        "~model": "model",
         "model=resnet": "model",
         "model.depth=0": "model.depth",
         "model.depth=two": "model.depth",

@@ -46,7 +46,6 @@ MISTAKES = {  # what is typed: what the one sentence must name
     "model.width=${nowhere}": "model.width: Interpolation key 'nowhere' not found",
     "hydra.run.dir=/etc/passwd/a": "/etc/passwd/a must be a place that can be written",
     "+sweep=optna": "sweep must be one of",
-    "~model": "~model takes away what every run needs",
     "loss._target_=os.mkdir +loss.path=made": "loss: no _target_ may be of Python's own library, "
     "got os.mkdir",
     "model.activation={_target_:os.mkdir,path:made}": "model: no _target_ may be of Python's own",

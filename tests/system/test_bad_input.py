@@ -37,7 +37,7 @@ MISTAKES = {  # what is typed: what the one sentence must name
     "did you mean optimizer=adam?",
     "experiment=2024": "experiment must be a file of conf/experiment, got 2024",
     "model=null": "model must be one of mlp, softmax, got null",
-    "~model": "model must be a section with keys of its own",
+    "~model": "~model takes away what every run needs",
     "training=3": "training must be a section with keys of its own, got training=3",
     "~training.seed": "training.seed must be given, it has no default",
     "nonsense": "nonsense is no key or group",

@@ -35,7 +35,7 @@ from ._process import abort, is_disk_full
 
 NO_CALLBACKS = Callbacks()  # for the `HydraContext` of workers: the user's are for trials
 KEY = "hydra.sweeper.storage"
-JOURNAL = b'{"op_code":'  # how a journal begins
+_JOURNAL = b'{"op_code":'  # how a journal begins
 RETRY_SECONDS = 120.0  # how long a call waits for a database server that is away
 
 
@@ -153,10 +153,15 @@ class KernelLock(BaseJournalFileLock):
         os.close(self.handle)
 
 
+def begins_as_journal(head: bytes) -> bool:
+    """Whether a file that begins so is a journal, or the little that a kill left of a new one."""
+    return head.startswith(_JOURNAL) or _JOURNAL.startswith(head)
+
+
 def _remove_torn_line(path: Path) -> None:
     """Raises: SystemExit(2), with the file as it was, unless it is empty or begins as a journal."""
     with path.open("rb+") as file:
-        if file.read(len(JOURNAL)) not in (JOURNAL, b""):
+        if not begins_as_journal(file.read(len(_JOURNAL))):
             abort(f"{KEY}: {not_a_journal(path)}")
         file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
         if file.read(1) not in (b"\n", b""):

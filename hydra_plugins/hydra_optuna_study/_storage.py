@@ -20,10 +20,10 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
 
 from ._private import (
-    JOURNAL,
     KEY,
     KernelLock,
     RetryingStorage,
+    begins_as_journal,
     not_a_journal,
     open_journal,
     retry,
@@ -206,12 +206,12 @@ def _head(path: Path) -> bytes:
 def _check_journal(path: Path) -> None:
     if _head(path) == _DATABASE:
         _refuse(f"{path} is an SQLite file; write {SQLITE}{path}")
-    if not _head(path).startswith(JOURNAL):
+    if not begins_as_journal(_head(path)):
         _refuse(not_a_journal(path))
 
 
 def _check_database(path: Path) -> None:
-    if _head(path).startswith(JOURNAL):
+    if begins_as_journal(_head(path)):
         _refuse(f"{path} is a journal; write {path} without {SQLITE}")
     if _head(path) != _DATABASE:
         _refuse(f"{path} is not an SQLite file, and stays as it is; name another file")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -202,6 +203,17 @@ def test_a_torn_line_is_taken_away(tmp_path):
         file.write(b'{"op_code":4,"worker')
     study.set_user_attr("after", 1)
     assert optuna.load_study(study_name="s", storage=location.open()).user_attrs == {"after": 1}
+
+
+def test_a_new_journal_that_a_kill_left_torn_is_begun_again(tmp_path):
+    """A few bytes of the first line are ours; the same bytes of another file are not."""
+    location = StorageLocation(str(tmp_path / "s.journal"))
+    Path(location.name).write_bytes(b'{"op_c')
+    assert optuna.create_study(study_name="s", storage=location.open()).trials == []
+    Path(location.name).write_bytes(b'{"op_cx')
+    with pytest.raises(SystemExit):
+        optuna.create_study(study_name="t", storage=location.open())
+    assert Path(location.name).read_bytes() == b'{"op_cx'
 
 
 def hold(name, held):

@@ -44,7 +44,7 @@ MISTAKES = {  # what is typed: what the one sentence must name
     "--epochs=3": "there is no option --epochs; a key is set as key=value, without dashes",
     "model.hidden=[1": "model.hidden=[1 must be key=value in Hydra's grammar",
     "model.width=${nowhere}": "model.width: Interpolation key 'nowhere' not found",
-    "hydra.run.dir=/etc/passwd/a": "/etc/passwd/a must be a place that can be written",
+    "hydra.run.dir=/etc/passwd/a": "hydra.run.dir must be a folder to write to, got /etc/passwd/a",
     "+sweep=optna": "sweep must be one of",
     "loss._target_=os.mkdir +loss.path=made": "loss: no _target_ may be of Python's own library, "
     "got os.mkdir",

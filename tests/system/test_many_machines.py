@@ -144,6 +144,7 @@ def test_an_interrupted_machine_leaves_the_others_runs_alone(server: Server, tmp
     for number in (trial.number, 7):
         tags = {"optuna.trial_number": str(number), STUDY_ID: study.user_attrs[STUDY_ID]}
         ids.append(client.create_run(experiment, round(time.time() * 1000), tags).info.run_id)
+    assert runs.agree(study, tmp_path)
     assert runs.close(study, tmp_path, {}, {}, "KILLED")
     assert [client.get_run(run).info.status for run in ids] == ["RUNNING", "FAILED"]
     assert client.get_run(runs.runs["living"]).info.status == "KILLED"

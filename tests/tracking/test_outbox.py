@@ -138,5 +138,5 @@ def test_a_folder_that_is_not_of_records_is_left_alone(tmp_path):
     (tmp_path / "tracking").mkdir()
     (tmp_path / "tracking" / "parcels.csv").write_text("mine")
     with pytest.raises(ConfigError, match=r"hydra\.run\.dir must be a folder whose `tracking` is"):
-        Outbox.create(tmp_path, {"uri": "sqlite:///a.db"})
+        Outbox.create(tmp_path, {"uri": "sqlite:///a.db"}, "sqlite:///a.db")
     assert [path.name for path in tmp_path.rglob("*")] == ["tracking", "parcels.csv"]

@@ -60,8 +60,8 @@ def ours(case, split, steps, timed=lambda step: step, packed=True):
     `timed` may put a clock around the optimizer's step; without `packed` it reads whole pictures.
     """
     network = Network(
-        case.sizes[0], case.sizes[-1], depth=len(case.shapes), width=1, hidden=case.sizes[1:-1] or None,
-        activation="relu", init="he", init_std=0.01, rng=np.random.default_rng(0),
+        case.sizes[0], case.sizes[-1], depth=len(case.shapes), width=1,
+        hidden=case.sizes[1:-1] or None, activation="relu", init="he", init_std=0.01, rng=np.random.default_rng(0),
     )  # fmt: skip
     lr, parameters = RATES[case.optimizer], network.parameters
     optimizer = {

@@ -10,18 +10,23 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[1]
 
 
-def mnist_study(*words: str, folder: Path, module: str = "mnist_study", timeout: float = 240):
-    """Run `python -m mnist_study WORDS` in `folder`; warnings of our own code are errors."""
-    environment = os.environ | {
+def environment() -> dict[str, str]:
+    """Of a command: warnings of our own code are errors, and no store is given."""
+    given = os.environ | {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONWARNINGS": "error:::mnist_study",
         "COLUMNS": "200",
     }
-    environment.pop("MLFLOW_TRACKING_URI", None)
+    given.pop("MLFLOW_TRACKING_URI", None)
+    return given
+
+
+def mnist_study(*words: str, folder: Path, module: str = "mnist_study", timeout: float = 240):
+    """Run `python -m mnist_study WORDS` in `folder`."""
     return subprocess.run(
         [sys.executable, "-m", module, *words],
         cwd=folder,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=timeout,

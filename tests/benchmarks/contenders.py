@@ -61,7 +61,8 @@ def ours(case, split, steps, timed=lambda step: step, packed=True):
     """
     network = Network(
         case.sizes[0], case.sizes[-1], depth=len(case.shapes), width=1,
-        hidden=case.sizes[1:-1] or None, activation="relu", init="he", init_std=0.01, rng=np.random.default_rng(0),
+        hidden=case.sizes[1:-1] or None, activation="relu", init="he", init_std=0.01,
+        rng=np.random.default_rng(0),
     )  # fmt: skip
     lr, parameters = RATES[case.optimizer], network.parameters
     optimizer = {

@@ -18,8 +18,8 @@ from tests.studied import agree, search
 def test_a_study_with_an_apostrophe_agrees_with_mlflow(tmp_path):
     """Its second start finds the run of the first; there is one parent, and every trial below."""
     name = "hydra.sweeper.study_name=\"O'Brien's %\""
-    search(name, "hydra.sweeper.n_trials=2", folder=tmp_path)
-    search(name, "hydra.sweeper.n_trials=3", folder=tmp_path)
+    search(name, "engine=local", "hydra.sweeper.n_trials=1", folder=tmp_path)
+    search(name, "engine=local", "hydra.sweeper.n_trials=2", folder=tmp_path)
     agree(load(tmp_path, "O'Brien's %").trials, tmp_path / "mlflow.db")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.campaigns.wrong_commands import faults, mistakes
 from tests.command import mnist_study
+from tests.typist import typist
 
 MISTAKES = {  # what is typed: what the one sentence must name
     "training.epochs=0": "training.epochs >= 1 must hold, got epochs=0",
@@ -85,10 +86,16 @@ MISTAKES = {  # what is typed: what the one sentence must name
 }
 
 
+@pytest.fixture(scope="module")
+def type_words():
+    with typist() as types:
+        yield types
+
+
 @pytest.mark.parametrize("typed", MISTAKES)
-def test_a_mistake_gets_one_sentence_and_exit_code_2(typed, tmp_path):
+def test_a_mistake_gets_one_sentence_and_exit_code_2(typed, type_words, tmp_path):
     """The key is named, there is no traceback, and no file is left in the working directory."""
-    done = mnist_study("tracking=none", *typed.split(), folder=tmp_path)
+    done = type_words("tracking=none", *typed.split(), folder=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(f"mnist_study: {MISTAKES[typed]}")
     assert len(done.stderr.strip().splitlines()) == 1
